@@ -1,0 +1,8 @@
+//! Compiles `anser/v1/anser.proto` without `protoc`.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let descriptors = protox::compile(["anser/v1/anser.proto"], ["proto"])?;
+    prost_build::Config::new().bytes(["."]).compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! The resolved configuration: one struct per concern. How it is read (file, environment, flags) is
+//! in the submodules.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// Everything a node needs to know.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Where data and secrets are.
+    pub node: Node,
+    /// Long connections.
+    pub connector: Connector,
+    /// REST.
+    pub api: Api,
+    /// Health and metrics.
+    pub ops: Ops,
+    /// The database.
+    pub store: Store,
+    /// How long things are kept.
+    pub retention: Retention,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// The process.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Data, secrets and the admin socket (`admin.sock`).
+    pub data_dir: PathBuf,
+    /// Lets the process listen on public addresses without TLS.
+    pub insecure_public: bool,
+    /// Most time from SIGTERM to exit.
+    pub shutdown_timeout: Duration,
+}
+
+/// Long connections.
+#[derive(Clone, Debug)]
+pub struct Connector {
+    /// TCP frames and WebSocket (`/v1/connect`) on the same port.
+    pub listen: SocketAddr,
+    /// `host:port` told to clients; the listening address when `None`.
+    pub advertise: Option<String>,
+    /// Clients ping so often.
+    pub heartbeat: Duration,
+    /// No Hello within this time: closed.
+    pub hello_timeout: Duration,
+    /// A write that takes longer ends the connection.
+    pub write_timeout: Duration,
+    /// Open connections of one user.
+    pub connections_per_user: usize,
+    /// Connections of one address that have not authenticated.
+    pub unauthenticated_per_address: usize,
+    /// Largest frame.
+    pub frame_bytes_max: usize,
+    /// Largest sealed body.
+    pub body_bytes_max: usize,
+    /// Sustained commands per second and session; above it the session is not read.
+    pub commands_per_second: u32,
+    /// Commands that may come at once.
+    pub commands_burst: u32,
+}
+
+/// Who may register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registration {
+    /// Everybody.
+    Open,
+    /// Who has an invitation code.
+    Invite,
+    /// Nobody; accounts are made by the administrator or the server API.
+    Closed,
+}
+
+/// REST.
+#[derive(Clone, Debug)]
+pub struct Api {
+    /// Where REST listens.
+    pub listen: SocketAddr,
+    /// Who may register.
+    pub registration: Registration,
+    /// Browser origins that may call; none by default.
+    pub cors_origins: Vec<String>,
+    /// Largest request body.
+    pub request_bytes_max: usize,
+    /// Login attempts per user and per address within a minute.
+    pub logins_per_minute: u32,
+    /// Devices of one user.
+    pub devices_per_user: usize,
+    /// Relations of one user.
+    pub relations_per_user: usize,
+    /// Largest page of any list.
+    pub page_max: usize,
+}
+
+/// Health and metrics, on a local port.
+#[derive(Clone, Debug)]
+pub struct Ops {
+    /// `/livez`, `/readyz`, `/metrics`.
+    pub listen: SocketAddr,
+}
+
+/// The database.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// Memory for caches and write buffers.
+    pub memory_bytes: u64,
+    /// Below this free space commands are refused.
+    pub disk_floor_bytes: u64,
+}
+
+/// How long things are kept.
+#[derive(Clone, Debug)]
+pub struct Retention {
+    /// Inbox entries older than this that all devices passed are pruned.
+    pub inbox: Duration,
+}
+
+/// What is logged.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// JSON lines instead of text.
+    pub json: bool,
+    /// `error`, `warn`, `info`, `debug`, `trace`, or directives like `anser_server=debug`.
+    pub level: String,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self {
+            data_dir: "data".into(),
+            insecure_public: false,
+            shutdown_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for Connector {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7400)),
+            advertise: None,
+            heartbeat: Duration::from_secs(30),
+            hello_timeout: Duration::from_secs(5),
+            write_timeout: Duration::from_secs(30),
+            connections_per_user: 16,
+            unauthenticated_per_address: 50,
+            frame_bytes_max: anser_proto::frame::FRAME_BYTES_MAX,
+            body_bytes_max: 16 * 1024,
+            commands_per_second: 20,
+            commands_burst: 60,
+        }
+    }
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7401)),
+            registration: Registration::Open,
+            cors_origins: Vec::new(),
+            request_bytes_max: 64 * 1024,
+            logins_per_minute: 10,
+            devices_per_user: 64,
+            relations_per_user: 5_000,
+            page_max: 200,
+        }
+    }
+}
+
+impl Default for Ops {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 7402)) }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { memory_bytes: 128 * 1024 * 1024, disk_floor_bytes: 512 * 1024 * 1024 }
+    }
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { inbox: Duration::from_secs(30 * 24 * 3600) }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { json: false, level: "info".into() }
+    }
+}

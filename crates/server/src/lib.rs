@@ -1,0 +1,9 @@
+//! The server as a library: the roles *connector* (holds the clients' connections), *transfer*
+//! (sequences and stores what they send) and *api* (REST), the parts they share, and the node, the
+//! only place that knows which roles and back ends are on.
+
+pub mod clock;
+pub mod config;
+pub mod link;
+pub mod secrets;
+pub mod token;

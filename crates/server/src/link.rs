@@ -1,0 +1,49 @@
+//! From the roles that commit to the connectors: "this inbox has new rows", "close this device".
+//!
+//! A doorbell, not a delivery: what it carries is in the store already, and losing it costs latency,
+//! never a message. In process it is a call into the registry; between processes it will be gRPC.
+
+use std::sync::Arc;
+
+use anser_proto::{Code, DeviceId, Seq};
+use anser_store::NewEntry;
+
+/// What a connector does with what it is told. Must not block.
+pub trait Doorbell: Send + Sync + 'static {
+    /// These rows were committed; ascending by seq within each user.
+    fn deliver(&self, entries: Vec<NewEntry>);
+    /// Commands of this device up to `position` are applied.
+    fn ack(&self, device: DeviceId, position: Seq);
+    /// These devices may not be connected any more.
+    fn close(&self, devices: &[DeviceId], code: Code);
+}
+
+/// Gives access to all connectors; a cheap clone.
+#[derive(Clone)]
+pub struct Handle(Arc<dyn Doorbell>);
+
+impl Handle {
+    /// The link to a connector in this process.
+    pub fn local(doorbell: Arc<dyn Doorbell>) -> Self {
+        Self(doorbell)
+    }
+
+    /// See [`Doorbell::deliver`].
+    pub fn deliver(&self, entries: Vec<NewEntry>) {
+        if !entries.is_empty() {
+            self.0.deliver(entries);
+        }
+    }
+
+    /// See [`Doorbell::ack`].
+    pub fn ack(&self, device: DeviceId, position: Seq) {
+        self.0.ack(device, position);
+    }
+
+    /// See [`Doorbell::close`].
+    pub fn close(&self, devices: &[DeviceId], code: Code) {
+        if !devices.is_empty() {
+            self.0.close(devices, code);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The truth on disk: the [`Store`] trait and the engines behind it.
+//!
+//! A verb is a transaction. Nothing that a verb answers or that a later read shows can be lost by a
+//! crash: verbs that write return after their sync. No row, engine or transaction type appears in a
+//! signature, so another engine can replace the embedded one unseen.
+
+mod types;
+
+use async_trait::async_trait;
+
+pub use types::*;
+
+use anser_proto::{ConversationId, DeviceId, Seq, UserId};
+
+/// What went wrong in a store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Not now (shutting down, overloaded, no connection): nothing was consumed, try again.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// The free space is below the floor: commands are refused until there is room.
+    #[error("the disk is below its floor of free space")]
+    DiskFull,
+    /// The data contradicts itself or a write failed: stop the process, never retry.
+    #[error("the store is damaged: {0}")]
+    Corrupt(String),
+}
+
+/// Result of a verb.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// The store. Verbs may be called from any task; writes are applied one transaction after another.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Epoch, schema version and the check value of the master key.
+    async fn meta(&self) -> Result<Meta>;
+
+    /// Sets the check value of the master key if none is set; gives the one that is set now.
+    async fn claim_key_check(&self, check: Vec<u8>) -> Result<Vec<u8>>;
+
+    // ---- the hot path ----
+
+    /// Applies the records in order, all in one transaction with one sync, and says what became of
+    /// each. The apply rule is DESIGN section 4; a record that is refused ([`Outcome::Gap`],
+    /// [`Outcome::Conflict`] …) changes nothing and does not hinder the others.
+    ///
+    /// Idempotence key of a command: (device, client_seq). Acks are monotonic watermarks.
+    /// All entries of the batch are in `Committed::entries`, ascending by seq within each user.
+    ///
+    /// # Errors
+    /// `DiskFull` and `Unavailable`: nothing of the batch was applied.
+    async fn commit(&self, batch: Batch) -> Result<Committed>;
+
+    /// Decides how a device that says Hello goes on; see [`Hello`] and [`Greeting`]. On an epoch
+    /// mismatch it durably sets `outbox_position = max(own, outbox_trimmed)` first. Moves `seen_at`.
+    ///
+    /// `Ok(None)`: there is no such device (any more).
+    async fn greet(&self, device: DeviceId, hello: Hello, now_ms: u64) -> Result<Option<Greeting>>;
+
+    /// Entries `after+1 ..` of an inbox, contiguous, from one snapshot; at most `limit` of them and
+    /// about `bytes_max` bytes, but at least one when there is one.
+    async fn read_inbox(&self, user: UserId, after: Seq, limit: PageLimit) -> Result<InboxPage>;
+
+    // ---- accounts, devices, tokens ----
+
+    /// Creates a user; the name is unique. Consumes `invite` in the same transaction.
+    async fn create_user(&self, new: NewUser) -> Result<CreateUser>;
+    /// Looks a user up.
+    async fn user(&self, by: UserKey) -> Result<Option<User>>;
+    /// A page of all users by id, ascending, above `after`.
+    async fn users(&self, after: Option<UserId>, limit: usize) -> Result<Vec<User>>;
+    /// Changes profile, password or state; sessions end as `end_sessions` says, in the same
+    /// transaction. Gives the devices whose tokens ended. `Ok(None)`: no such user.
+    async fn update_user(&self, user: UserId, change: UserChange) -> Result<Option<Vec<DeviceId>>>;
+    /// Removes a user: sessions end, relations become `none`, the name stays reserved, messages stay.
+    async fn remove_user(&self, user: UserId, now_ms: u64) -> Result<Option<Removed>>;
+    /// Makes an invitation; `code_hash` can be consumed once.
+    async fn create_invite(&self, code_hash: Hash, now_ms: u64) -> Result<()>;
+
+    /// Makes a device with its token. `inbox_position` starts at the user's head (its first Hello
+    /// says epoch and position 0 and gets `Reset`, unless the inbox is empty).
+    /// `Ok(None)`: no such active user, or the user has `devices_max` already.
+    async fn create_device(&self, new: NewDevice) -> Result<Option<DeviceId>>;
+    /// The devices of a user whose tokens are valid, oldest first.
+    async fn devices(&self, user: UserId) -> Result<Vec<Device>>;
+    /// Ends devices: their tokens are void when this returns. Gives those that ended now.
+    async fn revoke_devices(&self, user: UserId, which: Devices) -> Result<Vec<DeviceId>>;
+    /// Whose token this is. Disabled and removed users have none.
+    async fn token(&self, token_hash: Hash) -> Result<Option<TokenOwner>>;
+
+    // ---- relations and conversations ----
+
+    /// Does what `change.action` says; both users' entries are in the same transaction.
+    async fn change_relation(&self, change: RelationChange) -> Result<RelationOutcome>;
+    /// The relations of a user, by id.
+    async fn relations(&self, user: UserId) -> Result<Vec<Relation>>;
+    /// The conversations of a user, by id, with watermarks, unread and last message.
+    async fn conversations(&self, user: UserId) -> Result<Vec<Conversation>>;
+    /// Relations and conversations at or after the inbox head that it tells, in one snapshot.
+    async fn snapshot(&self, user: UserId) -> Result<Snapshot>;
+    /// A page of history, rising by `conv_seq`. `Ok(None)`: not a member, now or ever.
+    async fn history(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        range: HistoryRange,
+        limit: usize,
+    ) -> Result<Option<History>>;
+
+    // ---- operation ----
+
+    /// One bounded step of retention: prunes inbox rows created before `older_than_ms` that every
+    /// device seen since `older_than_ms` has passed. Floor and rows in one transaction.
+    /// Gives the number of rows pruned; 0 means done.
+    async fn prune(&self, older_than_ms: u64, rows_max: usize) -> Result<u64>;
+    /// Writes a consistent copy while serving. See the engine for its form.
+    async fn backup(&self, to: &std::path::Path) -> Result<BackupReport>;
+    /// Counters since start.
+    fn stats(&self) -> Stats;
+    /// Syncs what is left and stops; later verbs answer `Unavailable`.
+    async fn close(&self) -> Result<()>;
+}
