@@ -1,1 +1,1 @@
-
+//! The Rust SDK of Anser.
