@@ -4,6 +4,9 @@
 
 pub mod clock;
 pub mod config;
+pub mod connector;
+pub mod transfer;
+pub mod queue;
 pub mod link;
 pub mod secrets;
 pub mod token;
