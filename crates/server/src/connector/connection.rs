@@ -278,7 +278,7 @@ impl Connection {
     /// has not received again yet; they come as repeats.
     fn confirm(&mut self, now: Instant) {
         let position = self.applied.min(self.session.received());
-        if position > self.session.processed_position() {
+        if position > self.session.durable() {
             self.session.processed(now, position);
             self.drain();
         }
@@ -323,7 +323,7 @@ impl Connection {
 
     /// After GoAway nothing new is read; once all commands are acked the session ends.
     fn finish_draining(&mut self) {
-        if self.draining && self.session.processed_position() == self.session.received() {
+        if self.draining && self.session.durable() == self.session.received() {
             self.session.close(Code::GoingAway);
             self.drain();
         }
