@@ -151,3 +151,80 @@ pub(super) fn delivered(marks: impl Iterator<Item = Mark>) -> Vec<(ConversationI
     }
     delivered
 }
+
+#[cfg(test)]
+mod tests {
+    use anser_proto::UserId;
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn entries(seqs: std::ops::RangeInclusive<Seq>) -> Vec<NewEntry> {
+        let mark =
+            |seq| Mark::Message { conversation: ConversationId(seq % 2 + 1), conv_seq: seq * 10 };
+        seqs.map(|seq| NewEntry {
+            user: UserId(1),
+            seq,
+            entry: Bytes::from(seq.to_string()),
+            mark: mark(seq),
+        })
+        .collect()
+    }
+
+    /// Pushes what the feed gives from `next` on; reads pages of three where it asks, from a log
+    /// that ends at `log_end`.
+    fn push_all(feed: &mut Feed, mut next: Seq, log_end: Seq) -> Vec<Seq> {
+        let mut pushed = Vec::new();
+        loop {
+            match feed.next(next) {
+                Next::Entry(entry) => {
+                    assert_eq!(entry.seq, next);
+                    feed.pushed(entry.mark);
+                    pushed.push(next);
+                    next += 1;
+                }
+                Next::Read => feed.page(entries(next..=(next + 2).min(log_end)), log_end),
+                Next::Nothing => return pushed,
+            }
+        }
+    }
+
+    #[test]
+    fn old_entries_come_from_the_log_then_live_ones() {
+        let mut feed = Feed::default();
+        feed.start(0, 5);
+        feed.news(entries(6..=7), 7);
+        assert_eq!(push_all(&mut feed, 1, 7), [1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn a_lost_short_cut_is_read_from_the_log() {
+        let mut feed = Feed::default();
+        feed.start(2, 2);
+        feed.news(entries(3..=3), 3);
+        feed.news(entries(9..=9), 9);
+        assert_eq!(push_all(&mut feed, 3, 9), [3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(feed.live.capacity(), 0, "an idle session keeps no buffer");
+    }
+
+    #[test]
+    fn what_the_client_has_is_not_pushed_again() {
+        let mut feed = Feed::default();
+        feed.start(4, 4);
+        feed.news(entries(3..=5), 5);
+        assert_eq!(push_all(&mut feed, 5, 5), [5]);
+    }
+
+    #[test]
+    fn an_ack_moves_delivered_once_per_conversation() {
+        let mut feed = Feed::default();
+        feed.start(10, 10);
+        feed.news(entries(11..=14), 14);
+        push_all(&mut feed, 11, 14);
+        let first = feed.acked(13);
+        assert_eq!(first, [(ConversationId(2), 130), (ConversationId(1), 120)]);
+        assert_eq!(feed.acked(13), []);
+        assert_eq!(feed.acked(14), [(ConversationId(1), 140)]);
+        assert_eq!(feed.in_flight.capacity(), 0, "an idle session keeps no buffer");
+    }
+}

@@ -34,7 +34,7 @@ pub struct Registry {
 
 /// The user has as many connections as allowed.
 #[derive(Debug)]
-pub struct Full;
+pub(super) struct Full;
 
 impl Registry {
     /// Puts a session under its user and device. An older session of the same device is told
@@ -42,7 +42,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`Full`]: the user has `per_user_max` other connections.
-    pub fn online(&self, mailbox: &Arc<Mailbox>, per_user_max: usize) -> Result<(), Full> {
+    pub(super) fn online(&self, mailbox: &Arc<Mailbox>, per_user_max: usize) -> Result<(), Full> {
         let (user, device) = (mailbox.user(), mailbox.device());
         let mut users = self.users[shard(user.0)].lock();
         let sessions = users.entry(user).or_default();
@@ -63,7 +63,7 @@ impl Registry {
     }
 
     /// Takes a session out, unless a newer one of the same device took its place.
-    pub fn offline(&self, mailbox: &Arc<Mailbox>) {
+    pub(super) fn offline(&self, mailbox: &Arc<Mailbox>) {
         let (user, device) = (mailbox.user(), mailbox.device());
         let mut users = self.users[shard(user.0)].lock();
         if let Some(sessions) = users.get_mut(&user) {
