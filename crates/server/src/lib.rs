@@ -2,8 +2,11 @@
 //! (sequences and stores what they send) and *api* (REST), the parts they share, and the node, the
 //! only place that knows which roles and back ends are on.
 
+pub mod api;
 pub mod clock;
 pub mod config;
 pub mod link;
+pub mod metrics;
+pub mod ops;
 pub mod secrets;
 pub mod token;
