@@ -4,10 +4,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
 };
 
 use anser_proto::rest;
@@ -18,11 +15,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    api::{self, Api, admin::Admin},
+    api::{
+        self, Api,
+        admin::{self, Admin},
+    },
     config::{self, Config},
     connector::{self, Connector, Registry, WEBSOCKET_PATH},
     link, metrics,
-    ops::{self, Ops},
+    ops::{self, Ops, Ready},
     presence,
     queue::Queue,
     retention,
@@ -41,7 +41,7 @@ pub struct Node {
     config: Config,
     store: Arc<dyn Store>,
     queue: Arc<Queue>,
-    ready: Arc<AtomicBool>,
+    ready: Ready,
     transfer: Transfer,
     connector: Connector,
     api: Api,
@@ -70,7 +70,7 @@ impl Node {
     /// The data folder is in use or damaged, the master key is not the one that this data was written
     /// with, or an address can not be bound.
     pub async fn bind(config: Config, secrets: Secrets) -> anyhow::Result<Self> {
-        let metrics = metrics::install();
+        let metrics = metrics::install()?;
         let store = open_store(&config)?;
         let meta = store.meta().await?;
         check_master_key(&*store, &secrets).await?;
@@ -95,21 +95,24 @@ impl Node {
         let api_deps = api::Deps {
             store: store.clone(),
             link,
-            presence,
             keys: secrets.master_key.clone(),
             server_key_hash: Some(token::hash(&secrets.server_api_key)),
             connectors: Arc::new(move || vec![advertised.clone()]),
-            frame_bytes_max: config.connector.frame_bytes_max,
-            body_bytes_max: config.connector.body_bytes_max,
+            limits: api::Limits {
+                frame_bytes_max: config.connector.frame_bytes_max,
+                body_bytes_max: config.connector.body_bytes_max,
+            },
         };
-        let listen = config.api.listen;
-        let api = Api::bind(&config.api, api_deps.clone())
-            .await
-            .with_context(|| format!("api.listen = {listen}"))?;
-        let admin_path = config.node.data_dir.join(ADMIN_SOCKET);
-        let admin = Admin::bind(&admin_path, &config, api_deps)
-            .with_context(|| format!("admin socket {}", admin_path.display()))?;
-        let ready = Arc::new(AtomicBool::new(false));
+        let api = Api::bind(&config.api, api_deps.clone()).await?;
+        let admin_path = admin_socket(&config.node.data_dir);
+        let admin_deps = admin::Deps {
+            api: api_deps,
+            config: config.api.clone(),
+            data_dir: config.node.data_dir.clone(),
+            connections: Some(Arc::new(move || presence.count() as u64)),
+        };
+        let admin = Admin::bind(&admin_path, admin_deps)?;
+        let ready = Ready::default();
         let listen = config.ops.listen;
         let ops_deps = ops::Deps { store: store.clone(), metrics, ready: ready.clone() };
         let ops = Ops::bind(&config.ops, ops_deps)
@@ -118,8 +121,8 @@ impl Node {
 
         let addresses = Addresses {
             connector: connector.local_addr()?,
-            api: api.local_addr()?,
-            ops: ops.local_addr()?,
+            api: api.local_addr(),
+            ops: ops.local_addr(),
             admin: admin_path,
         };
         Ok(Self { config, store, queue, ready, transfer, connector, api, admin, ops, addresses })
@@ -146,7 +149,7 @@ impl Node {
         let pruning = tokio::spawn(retention::run(store.clone(), config.retention.clone()));
         let health = tokio::spawn(ops.run(ops_stop.clone().cancelled_owned()));
         let mut commits = tokio::spawn(transfer.run());
-        ready.store(true, Ordering::Release);
+        ready.set(true);
 
         let failure = tokio::select! {
             () = shutdown => None,
@@ -154,7 +157,7 @@ impl Node {
             Some(ended) = front.join_next() => Some(anyhow::anyhow!("a role ended: {ended:?}")),
         };
         info!("stopping");
-        ready.store(false, Ordering::Release);
+        ready.set(false);
         pruning.abort();
         front_stop.cancel();
         let finish = async {
