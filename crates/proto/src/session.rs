@@ -296,6 +296,11 @@ impl Session {
         self.inbound.received
     }
 
+    /// The highest number of the peer that `processed` told to be durable here.
+    pub fn durable(&self) -> Seq {
+        self.inbound.processed
+    }
+
     fn new(config: Arc<Config>, side: Side, state: State, now: Instant) -> Self {
         let mut timers = TimerTable::default();
         timers.set(Timer::Silence, now + config.hello_timeout);

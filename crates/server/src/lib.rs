@@ -4,6 +4,11 @@
 
 pub mod clock;
 pub mod config;
+pub mod connector;
+pub mod transfer;
+pub mod presence;
+pub mod queue;
+pub mod retention;
 pub mod link;
 pub mod secrets;
 pub mod token;
