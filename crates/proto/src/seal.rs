@@ -17,7 +17,8 @@ pub const KEY_BYTES: usize = 32;
 pub const OVERHEAD_BYTES: usize = NONCE_BYTES + 16;
 
 const NONCE_BYTES: usize = 12;
-const AAD_BYTES: usize = 6 + 4 * 8 + 4;
+/// Length of the associated data in bytes.
+pub const AAD_BYTES: usize = 6 + 4 * 8 + 4;
 
 /// A relation's key in one version. Its `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
@@ -107,7 +108,8 @@ impl std::fmt::Debug for Key {
 }
 
 impl Place {
-    fn aad(&self) -> [u8; AAD_BYTES] {
+    /// The associated data that a sealed body is bound to; the file head gives its shape.
+    pub fn aad(&self) -> [u8; AAD_BYTES] {
         let mut aad = [0; AAD_BYTES];
         aad[..6].copy_from_slice(b"anser1");
         let numbers = [self.conversation.0, self.sender.0, self.device.0, self.client_seq];

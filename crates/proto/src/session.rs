@@ -66,8 +66,8 @@ pub struct Session {
     side: Side,
     /// `CaughtUp` was sent (server) or received (client).
     caught_up: bool,
-    /// Client: a Pong came since the ack timer was armed.
-    pong_since_armed: bool,
+    /// Client: a Pong came since the ack timer started, expired or was reset by progress.
+    pong_came: bool,
     /// The client's ping interval; silence is 2.5 of it. A client takes the server's word for it.
     heartbeat: Duration,
     timers: TimerTable,
@@ -227,8 +227,10 @@ impl Session {
             return;
         }
         let oldest_left = self.outbound.on_written();
-        if self.outbound.awaits_ack() && (oldest_left || !self.timers.is_set(Timer::AckTimeout)) {
-            self.arm_ack_timer(now);
+        let running = self.timers.is_set(Timer::AckTimeout);
+        if self.outbound.awaits_ack() && (oldest_left || !running) {
+            self.timers.set(Timer::AckTimeout, now + self.config.ack_timeout);
+            self.pong_came &= running;
         }
     }
 
@@ -308,7 +310,7 @@ impl Session {
             state,
             side,
             caught_up: false,
-            pong_since_armed: false,
+            pong_came: false,
             timers,
             outputs: Outputs::default(),
             outbound: Outbound::default(),
@@ -331,11 +333,12 @@ impl Session {
 
     /// The peer did not ack in time.
     ///
-    /// A client pauses here while the server is alive: it sends a Ping at every expiry, and an expiry
-    /// before which a Pong came (since the timer was armed) only arms the timer again. A server whose
-    /// queue is down answers Pings but acks nothing; closing would make all its clients reconnect.
+    /// A client pauses here while the server is alive: every expiry sends a Ping, and an expiry before
+    /// which a Pong came (since the expiry, progress or first push before it) neither resends nor
+    /// counts, it only starts the timer again. A server whose queue is down answers Pings but acks
+    /// nothing; closing would make all its clients reconnect at once.
     fn on_ack_timeout(&mut self, now: Instant) {
-        let paused = self.side == Side::Client && self.pong_since_armed;
+        let paused = self.side == Side::Client && self.pong_came;
         if !paused {
             if self.outbound.resends >= self.config.resends_max {
                 return self.close(Code::TimedOut);
@@ -343,14 +346,15 @@ impl Session {
             self.outbound.resends += 1;
             self.event(Event::Resend { seq: self.outbound.acked + 1 });
         }
-        self.arm_ack_timer(now);
+        self.restart_ack_timer(now);
         if self.side == Side::Client {
             self.send_ping(now);
         }
     }
 
-    fn arm_ack_timer(&mut self, now: Instant) {
-        self.pong_since_armed = false;
+    /// After progress or an expiry.
+    fn restart_ack_timer(&mut self, now: Instant) {
+        self.pong_came = false;
         self.timers.set(Timer::AckTimeout, now + self.config.ack_timeout);
     }
 

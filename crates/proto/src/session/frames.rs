@@ -34,7 +34,7 @@ impl Session {
             (Frame::Push(push), State::Open, _) => self.on_push(push),
             (Frame::Ack(ack), State::Open, _) => self.on_ack(now, ack.position),
             (Frame::Ping(ping), _, _) => self.send(Frame::Pong(wire::Pong { nonce: ping.nonce })),
-            (Frame::Pong(_), _, _) => self.pong_since_armed = true,
+            (Frame::Pong(_), _, _) => self.pong_came = true,
             (Frame::Notify(notify), State::Open, _) => self.event(Event::Notify(notify.body)),
             // May always be dropped, and nobody is known to stand behind it yet.
             (Frame::Notify(_), _, _) => {}
@@ -133,7 +133,7 @@ impl Session {
             AckOutcome::Old => {}
             AckOutcome::Progress => {
                 if self.outbound.awaits_ack() {
-                    self.arm_ack_timer(now);
+                    self.restart_ack_timer(now);
                 } else {
                     self.timers.stop(Timer::AckTimeout);
                 }
