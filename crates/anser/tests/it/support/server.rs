@@ -4,7 +4,10 @@ use std::path::Path;
 
 use anser_proto::{
     ConversationId, DeviceId, UserId,
-    rest::admin::{BefriendMany, BefriendedMany, CreateUsers, CreatedUsers, Status},
+    rest::{
+        LoggedIn,
+        admin::{BefriendMany, BefriendedMany, CreateSession, CreateUsers, CreatedUsers, Status},
+    },
     seal::Key,
 };
 use anser_server::{
@@ -28,6 +31,7 @@ pub(crate) struct Server {
 /// A user with one device.
 #[derive(Clone)]
 pub(crate) struct Account {
+    pub(crate) name: String,
     pub(crate) user: UserId,
     pub(crate) device: DeviceId,
     pub(crate) token: String,
@@ -91,11 +95,20 @@ impl Server {
         let names = names.map(str::to_owned).to_vec();
         let created: CreatedUsers = self.admin("/admin/users/batch", &CreateUsers { names }).await;
         let accounts = created.users.into_iter().map(|created| Account {
+            name: created.user.name,
             user: created.user.id,
             device: created.device,
             token: created.token,
         });
         accounts.collect::<Vec<_>>().try_into().unwrap_or_else(|_| panic!("{N} accounts"))
+    }
+
+    /// Another device of the same user.
+    pub(crate) async fn device(&self, account: &Account) -> Account {
+        let path = format!("/admin/users/{}/sessions", account.name);
+        let body = CreateSession { device_name: "another".into() };
+        let session: LoggedIn = self.admin(&path, &body).await;
+        Account { device: session.device, token: session.token, ..account.clone() }
     }
 
     /// Makes two users friends.
