@@ -3,7 +3,8 @@
 //!
 //! In: requests of the bodies in [`anser_proto::rest`]. Out: verbs of the store, and doorbells
 //! ([`crate::link`]) for what they committed. It knows nothing of connections: a device whose
-//! session ended is closed by the link. [`admin`] serves the operator's routes with the same machinery.
+//! session ended is closed by the link. [`admin`] serves the operator's routes by the same
+//! machinery.
 
 pub mod admin;
 mod attempts;
