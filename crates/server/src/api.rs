@@ -2,8 +2,9 @@
 //! document at `/v1/openapi.json`, and a page to read it at `/docs`.
 //!
 //! In: requests of the bodies in [`anser_proto::rest`]. Out: verbs of the store, and doorbells
-//! ([`crate::link`]) for what they committed. It knows nothing of connections: a device whose session
-//! ended is closed by the link. [`admin`] serves the operator's routes with the same machinery.
+//! ([`crate::link`]) for what they committed. It knows nothing of connections: a device whose
+//! session ended is closed by the link. [`admin`] serves the operator's routes by the same
+//! machinery.
 
 pub mod admin;
 mod attempts;
@@ -12,7 +13,7 @@ mod conversation;
 mod error;
 mod extract;
 mod info;
-mod layer;
+pub(crate) mod layer;
 pub(crate) mod listen;
 mod openapi;
 mod password;
@@ -30,7 +31,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anser_proto::rest;
 use anser_store::{Hash, Store};
-use axum::{Router, extract::DefaultBodyLimit};
+use axum::{Router, extract::DefaultBodyLimit, serve::ListenerExt as _};
 use tokio::net::TcpListener;
 
 use crate::{config, link, secrets::MasterKey};
@@ -108,7 +109,9 @@ impl Api {
     /// Serves until `shutdown` ends, then lets running requests finish (at most 5 s).
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let peer = |address: &SocketAddr| listen::Peer(Some(address.ip()));
-        listen::serve(self.listener, self.router, listen::Limits::default(), peer, shutdown).await;
+        // Answers are written whole; nothing gains from waiting. A failure only costs latency.
+        let listener = self.listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+        listen::serve(listener, self.router, listen::Limits::default(), peer, shutdown).await;
     }
 }
 
@@ -129,7 +132,7 @@ struct Shared {
 type App = Arc<Shared>;
 
 fn router(config: &config::Api, deps: Deps) -> Result<Router, BindError> {
-    Ok(wrap(config, app(config, deps)?)?)
+    wrap(config, app(config, deps)?)
 }
 
 fn app(config: &config::Api, deps: Deps) -> Result<App, BindError> {

@@ -129,3 +129,6 @@ async fn render(State(deps): State<Deps>) -> Response {
 /// A store that takes longer is not ready.
 const STORE_TIME_MAX: Duration = Duration::from_secs(2);
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@
 //! every engine shares.
 
 mod accounts;
+mod backup;
 mod cache;
 mod devices;
 mod engine;
@@ -30,6 +31,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use backup::restore;
 pub use open::{OpenError, SCHEMA};
 
 use crate::apply::Limits;

@@ -94,7 +94,7 @@ struct Shared {
 
 type Operator = axum::extract::State<Arc<Shared>>;
 
-fn router(deps: Deps) -> Result<Router, BindError> {
+pub(super) fn router(deps: Deps) -> Result<Router, BindError> {
     let shared = Shared {
         app: super::app(&deps.config, deps.api)?,
         data_dir: deps.data_dir,

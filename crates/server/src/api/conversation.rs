@@ -15,9 +15,10 @@ use super::{
 };
 
 /// All conversations with watermarks, unread count and last message.
-#[utoipa::path(get, path = "/v1/conversations", tag = "conversations",
+#[utoipa::path(get, path = "/v1/conversations", operation_id = "list_conversations",
+    tag = "conversations",
     security(("device_token" = [])),
-    responses((status = 200, description = "All conversations, by id", body = rest::Conversations)))]
+    responses((status = 200, description = "All, by id", body = rest::Conversations)))]
 pub(super) async fn list(
     State(app): State<App>,
     caller: Caller,
@@ -43,7 +44,8 @@ pub(super) struct Page {
 }
 
 /// A page of a conversation's history, rising by `conv_seq`.
-#[utoipa::path(get, path = "/v1/conversations/{id}/messages", tag = "conversations",
+#[utoipa::path(get, path = "/v1/conversations/{id}/messages", operation_id = "list_messages",
+    tag = "conversations",
     security(("device_token" = [])),
     params(("id" = ConversationId, Path, description = "The conversation"), Page),
     responses((status = 200, description = "The messages", body = rest::Messages)))]
@@ -68,7 +70,8 @@ pub(super) async fn messages(
 }
 
 /// All relations and conversations of one moment: where a new device starts.
-#[utoipa::path(get, path = "/v1/snapshot", tag = "conversations", security(("device_token" = [])),
+#[utoipa::path(get, path = "/v1/snapshot", operation_id = "get_snapshot",
+    tag = "conversations", security(("device_token" = [])),
     responses((status = 200, description = "The snapshot", body = rest::Snapshot)))]
 pub(super) async fn snapshot(
     State(app): State<App>,

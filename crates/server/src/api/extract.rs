@@ -33,19 +33,18 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
                 "Send the body as JSON with the header Content-Type: application/json.",
             ));
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
-            match rejection {
+        let bytes =
+            Bytes::from_request(request, state).await.map_err(|rejection| match rejection {
                 BytesRejection::FailedToBufferBody(rejection)
                     if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE =>
                 {
                     Error::new(
                         Code::PayloadTooLarge,
-                        "The request body is above the server's limit (api.request_bytes_max); send less.",
+                        "The request body is above the limit api.request_bytes_max; send less.",
                     )
                 }
                 _ => Error::new(Code::Malformed, "The request body ended early; send it again."),
-            }
-        })?;
+            })?;
         parse(&bytes).map(Self)
     }
 }
@@ -101,6 +100,10 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     use serde_json::error::Category;
+    // serde would take the fields of a struct from an array by their order, which nobody means.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Error::invalid("The body is a JSON array; send an object."));
+    }
     serde_json::from_slice(bytes).map_err(|error| match error.classify() {
         Category::Data => {
             Error::invalid(format!("The body is not valid: {}.", with_hint(&error.to_string())))

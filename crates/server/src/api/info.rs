@@ -7,7 +7,8 @@ use super::{App, auth::Caller};
 use crate::config::Registration;
 
 /// About this server.
-#[utoipa::path(get, path = "/v1/server", tag = "server",
+#[utoipa::path(get, path = "/v1/server", operation_id = "get_server",
+    tag = "server",
     responses((status = 200, description = "About this server", body = rest::ServerInfo)))]
 pub(super) async fn server(State(app): State<App>) -> Json<rest::ServerInfo> {
     let registration = match app.config.registration {
@@ -28,7 +29,8 @@ pub(super) async fn server(State(app): State<App>) -> Json<rest::ServerInfo> {
 }
 
 /// Where to connect, best first.
-#[utoipa::path(get, path = "/v1/connectors", tag = "server", security(("device_token" = [])),
+#[utoipa::path(get, path = "/v1/connectors", operation_id = "list_connectors",
+    tag = "server", security(("device_token" = [])),
     responses((status = 200, description = "The addresses to try", body = rest::Connectors)))]
 pub(super) async fn connectors(State(app): State<App>, _: Caller) -> Json<rest::Connectors> {
     Json(rest::Connectors { connectors: (app.connectors)() })

@@ -36,7 +36,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 4096,
-            header_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(5),
         }

@@ -24,7 +24,7 @@ use super::{App, conversation, extract, info, product, relation, session, user};
             values base64, times milliseconds since 1970 UTC. Unknown fields and parameters are \
             refused. Every error is application/problem+json with a stable code.",
     ),
-    components(schemas(rest::Problem)),
+    components(schemas(rest::Problem, relation::Verb)),
     modifiers(&Common),
 )]
 struct Document;

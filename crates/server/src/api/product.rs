@@ -26,7 +26,8 @@ use super::{
 use crate::{clock, token};
 
 /// Create a user without a password.
-#[utoipa::path(post, path = "/v1/server/users", tag = "server API",
+#[utoipa::path(post, path = "/v1/server/users", operation_id = "server_create_user",
+    tag = "server API",
     security(("server_key" = [])), request_body = rest::ServerCreateUser,
     responses((status = 201, description = "The account", body = rest::User)))]
 pub(super) async fn create_user(
@@ -51,7 +52,8 @@ pub(super) async fn create_user(
 }
 
 /// Look a user up by the exact name.
-#[utoipa::path(get, path = "/v1/server/users", tag = "server API",
+#[utoipa::path(get, path = "/v1/server/users", operation_id = "server_find_user",
+    tag = "server API",
     security(("server_key" = [])), params(ByName),
     responses((status = 200, description = "The user", body = rest::User)))]
 pub(super) async fn find_user(
@@ -63,10 +65,12 @@ pub(super) async fn find_user(
 }
 
 /// Mint a device token for a user: the product logs its user in.
-#[utoipa::path(post, path = "/v1/server/users/{user}/sessions", tag = "server API",
+#[utoipa::path(post, path = "/v1/server/users/{user}/sessions",
+    operation_id = "server_create_session",
+    tag = "server API",
     security(("server_key" = [])), request_body = rest::ServerCreateSession,
     params(("user" = UserId, Path, description = "The user")),
-    responses((status = 201, description = "The session; its token is told once", body = rest::LoggedIn)))]
+    responses((status = 201, description = "The session, told once", body = rest::LoggedIn)))]
 pub(super) async fn create_session(
     State(app): State<App>,
     _: Product,
@@ -79,7 +83,8 @@ pub(super) async fn create_session(
 }
 
 /// Make two users friends without a request. Nothing happens when they are; a block is respected.
-#[utoipa::path(put, path = "/v1/server/relations", tag = "server API",
+#[utoipa::path(put, path = "/v1/server/relations", operation_id = "server_befriend",
+    tag = "server API",
     security(("server_key" = [])), request_body = rest::ServerRelation,
     responses((status = 200, description = "Their conversation", body = rest::ServerRelated)))]
 pub(super) async fn befriend(
@@ -93,7 +98,8 @@ pub(super) async fn befriend(
 }
 
 /// End two users' being friends. Nothing happens when they are not.
-#[utoipa::path(delete, path = "/v1/server/relations", tag = "server API",
+#[utoipa::path(delete, path = "/v1/server/relations", operation_id = "server_unfriend",
+    tag = "server API",
     security(("server_key" = [])), request_body = rest::ServerRelation,
     responses((status = 204, description = "They are not friends")))]
 pub(super) async fn unfriend(
@@ -110,7 +116,8 @@ pub(super) async fn unfriend(
 }
 
 /// Send a text as a system user, who becomes friends with the receiver by it. The server seals it.
-#[utoipa::path(post, path = "/v1/server/messages", tag = "server API",
+#[utoipa::path(post, path = "/v1/server/messages", operation_id = "server_send",
+    tag = "server API",
     security(("server_key" = [])), request_body = rest::ServerSend,
     responses((status = 200, description = "Sent, now or before", body = rest::ServerSent)))]
 pub(super) async fn send(

@@ -32,7 +32,8 @@ pub(super) enum Verb {
 }
 
 /// All relations, with every version of their keys.
-#[utoipa::path(get, path = "/v1/relations", tag = "relations", security(("device_token" = [])),
+#[utoipa::path(get, path = "/v1/relations", operation_id = "list_relations",
+    tag = "relations", security(("device_token" = [])),
     responses((status = 200, description = "All relations, by id", body = rest::Relations)))]
 pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<rest::Relations>> {
     let relations = app.store.relations(caller.user).await?.into_iter();
@@ -41,7 +42,8 @@ pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<
 }
 
 /// Ask a user to become friends. When they asked already, this accepts.
-#[utoipa::path(post, path = "/v1/relations", tag = "relations", security(("device_token" = [])),
+#[utoipa::path(post, path = "/v1/relations", operation_id = "request_relation",
+    tag = "relations", security(("device_token" = [])),
     request_body = rest::RequestRelation,
     responses((status = 200, description = "The relation now", body = rest::Relation)))]
 pub(super) async fn request(
@@ -54,7 +56,8 @@ pub(super) async fn request(
 }
 
 /// Accept, decline, remove, block or unblock. `user` is the other one.
-#[utoipa::path(post, path = "/v1/relations/{user}/{verb}", tag = "relations",
+#[utoipa::path(post, path = "/v1/relations/{user}/{verb}", operation_id = "change_relation",
+    tag = "relations",
     security(("device_token" = [])),
     params(("user" = UserId, Path, description = "The other user"),
            ("verb" = Verb, Path, description = "What to do")),

@@ -18,8 +18,9 @@ use super::{
 use crate::{clock, token};
 
 /// Log in as a new device.
-#[utoipa::path(post, path = "/v1/sessions", tag = "sessions", request_body = rest::Login,
-    responses((status = 201, description = "The session; its token is told once", body = rest::LoggedIn)))]
+#[utoipa::path(post, path = "/v1/sessions", operation_id = "login",
+    tag = "sessions", request_body = rest::Login,
+    responses((status = 201, description = "The session, told once", body = rest::LoggedIn)))]
 pub(super) async fn login(
     State(app): State<App>,
     Peer(peer): Peer,
@@ -50,7 +51,8 @@ pub(super) async fn login(
 }
 
 /// Log out: ends the session that asks.
-#[utoipa::path(delete, path = "/v1/sessions/current", tag = "sessions",
+#[utoipa::path(delete, path = "/v1/sessions/current", operation_id = "logout",
+    tag = "sessions",
     security(("device_token" = [])), responses((status = 204, description = "Logged out")))]
 pub(super) async fn logout(State(app): State<App>, caller: Caller) -> Result<StatusCode> {
     end(&app, caller.user, Devices::One(caller.device)).await?;
@@ -58,7 +60,8 @@ pub(super) async fn logout(State(app): State<App>, caller: Caller) -> Result<Sta
 }
 
 /// The own sessions, oldest first.
-#[utoipa::path(get, path = "/v1/me/sessions", tag = "sessions", security(("device_token" = [])),
+#[utoipa::path(get, path = "/v1/me/sessions", operation_id = "list_sessions",
+    tag = "sessions", security(("device_token" = [])),
     responses((status = 200, description = "All sessions", body = rest::Sessions)))]
 pub(super) async fn list(
     State(app): State<App>,
@@ -70,7 +73,8 @@ pub(super) async fn list(
 }
 
 /// End one of the own sessions: its token is void and its connection closed at once.
-#[utoipa::path(delete, path = "/v1/me/sessions/{device}", tag = "sessions",
+#[utoipa::path(delete, path = "/v1/me/sessions/{device}", operation_id = "revoke_session",
+    tag = "sessions",
     security(("device_token" = [])),
     params(("device" = DeviceId, Path, description = "The session's device")),
     responses((status = 204, description = "Ended")))]

@@ -1,1 +1,14 @@
-//! Tests of the role.
+//! Tests of REST and the admin interface against a real embedded store. The doorbell is a recorder.
+
+mod accounts;
+mod admin;
+mod conversations;
+mod document;
+mod listener;
+mod product;
+mod relations;
+mod requests;
+mod sessions;
+mod world;
+
+use world::{Answer, Ring, World};

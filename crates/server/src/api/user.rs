@@ -19,7 +19,8 @@ use super::{
 use crate::{clock, config::Registration, token};
 
 /// Register an account. Where the server asks for an invitation, `invite` is consumed by it.
-#[utoipa::path(post, path = "/v1/users", tag = "accounts", request_body = rest::Register,
+#[utoipa::path(post, path = "/v1/users", operation_id = "register",
+    tag = "accounts", request_body = rest::Register,
     responses((status = 201, description = "The account", body = rest::User)))]
 pub(super) async fn register(
     State(app): State<App>,
@@ -54,14 +55,16 @@ pub(super) async fn register(
 }
 
 /// The own profile.
-#[utoipa::path(get, path = "/v1/me", tag = "accounts", security(("device_token" = [])),
+#[utoipa::path(get, path = "/v1/me", operation_id = "get_me",
+    tag = "accounts", security(("device_token" = [])),
     responses((status = 200, description = "The own profile", body = rest::User)))]
 pub(super) async fn me(State(app): State<App>, caller: Caller) -> Result<axum::Json<rest::User>> {
     Ok(axum::Json(view::user(own(&app, caller).await?)))
 }
 
 /// Change the own profile.
-#[utoipa::path(patch, path = "/v1/me", tag = "accounts", security(("device_token" = [])),
+#[utoipa::path(patch, path = "/v1/me", operation_id = "update_me",
+    tag = "accounts", security(("device_token" = [])),
     request_body = rest::UpdateProfile,
     responses((status = 200, description = "The profile now", body = rest::User)))]
 pub(super) async fn update(
@@ -76,7 +79,8 @@ pub(super) async fn update(
 }
 
 /// Change the own password. All other sessions of the account end at once.
-#[utoipa::path(put, path = "/v1/me/password", tag = "accounts", security(("device_token" = [])),
+#[utoipa::path(put, path = "/v1/me/password", operation_id = "change_password",
+    tag = "accounts", security(("device_token" = [])),
     request_body = rest::ChangePassword,
     responses((status = 204, description = "Changed")))]
 pub(super) async fn change_password(
@@ -112,7 +116,8 @@ pub(super) struct ByName {
 }
 
 /// Look a user up by the exact name. Unknown, disabled and removed users answer alike.
-#[utoipa::path(get, path = "/v1/users", tag = "accounts", security(("device_token" = [])),
+#[utoipa::path(get, path = "/v1/users", operation_id = "find_user",
+    tag = "accounts", security(("device_token" = [])),
     params(ByName), responses((status = 200, description = "The user", body = rest::User)))]
 pub(super) async fn find(
     State(app): State<App>,
@@ -124,7 +129,8 @@ pub(super) async fn find(
 }
 
 /// Look a user up by id. Unknown, disabled and removed users answer alike.
-#[utoipa::path(get, path = "/v1/users/{id}", tag = "accounts", security(("device_token" = [])),
+#[utoipa::path(get, path = "/v1/users/{id}", operation_id = "get_user",
+    tag = "accounts", security(("device_token" = [])),
     params(("id" = UserId, Path, description = "The user")),
     responses((status = 200, description = "The user", body = rest::User)))]
 pub(super) async fn by_id(

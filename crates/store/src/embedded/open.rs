@@ -151,6 +151,21 @@ impl Sizes {
     }
 }
 
+/// Locks a folder that holds nothing yet, but perhaps the rests of a creation that did not end.
+pub(super) fn lock_new(path: &Path) -> Result<File, OpenError> {
+    let broken =
+        |error: std::io::Error| OpenError::Broken { path: path.into(), reason: error.to_string() };
+    if path.try_exists().map_err(broken)? {
+        for entry in fs::read_dir(path).map_err(broken)? {
+            let name = entry.map_err(broken)?.file_name();
+            if name != LOCK && name != UNFINISHED {
+                return Err(OpenError::NotEmpty(path.into()));
+            }
+        }
+    }
+    lock(path)
+}
+
 fn lock(path: &Path) -> Result<File, OpenError> {
     let broken =
         |error: std::io::Error| OpenError::Broken { path: path.into(), reason: error.to_string() };

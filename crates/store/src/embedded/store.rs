@@ -10,7 +10,9 @@ use tokio::sync::oneshot;
 use super::engine::{Engine, Rows as _};
 use super::relations;
 use super::writer::{CommitJob, Job};
-use super::{Embedded, SCHEMA, accounts, closed, devices, greet, keys, lists, open, prune, read};
+use super::{
+    Embedded, SCHEMA, accounts, backup, closed, devices, greet, keys, lists, open, prune, read,
+};
 use crate::*;
 
 #[async_trait]
@@ -135,8 +137,8 @@ impl Store for Embedded {
     }
 
     async fn backup(&self, to: &Path) -> Result<BackupReport> {
-        let _ = to;
-        Err(StoreError::Unavailable("backup".into()))
+        let to = to.to_path_buf();
+        self.read(move |engine| backup::write(engine, &to)).await
     }
 
     fn stats(&self) -> Stats {

@@ -1,0 +1,166 @@
+//! The OpenAPI document, the docs page, and what the document's routes do without a right to them.
+
+use anser_proto::Code;
+use serde_json::{Value, json};
+
+use super::{World, world::SERVER_KEY};
+
+const METHODS: &[&str] = &["get", "post", "put", "patch", "delete"];
+
+/// (METHOD, path, operation) of the whole document.
+async fn operations(world: &World) -> Vec<(String, String, Value)> {
+    let document = world.get("/v1/openapi.json", "").await.json();
+    let mut found = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            if METHODS.contains(&method.as_str()) {
+                found.push((method.to_uppercase(), path.clone(), operation.clone()));
+            }
+        }
+    }
+    found
+}
+
+/// The path with some id or verb in place of each parameter.
+fn example(path: &str) -> String {
+    let parts = path.split('/').map(|part| match part {
+        "{verb}" => "accept",
+        part if part.starts_with('{') => "77",
+        part => part,
+    });
+    parts.collect::<Vec<_>>().join("/")
+}
+
+#[tokio::test]
+async fn all_routes_are_in_the_document() {
+    let world = World::new();
+    let found = operations(&world).await;
+    let mut found: Vec<_> =
+        found.iter().map(|(method, path, _)| format!("{method} {path}")).collect();
+    found.sort_unstable();
+    let mut expected = [
+        "POST /v1/users",
+        "GET /v1/users",
+        "GET /v1/users/{id}",
+        "GET /v1/me",
+        "PATCH /v1/me",
+        "PUT /v1/me/password",
+        "GET /v1/me/sessions",
+        "DELETE /v1/me/sessions/{device}",
+        "POST /v1/sessions",
+        "DELETE /v1/sessions/current",
+        "GET /v1/server",
+        "GET /v1/connectors",
+        "GET /v1/relations",
+        "POST /v1/relations",
+        "POST /v1/relations/{user}/{verb}",
+        "GET /v1/conversations",
+        "GET /v1/conversations/{id}/messages",
+        "GET /v1/snapshot",
+        "POST /v1/server/users",
+        "GET /v1/server/users",
+        "POST /v1/server/users/{user}/sessions",
+        "PUT /v1/server/relations",
+        "DELETE /v1/server/relations",
+        "POST /v1/server/messages",
+    ];
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn the_document_is_openapi_3_1_and_its_references_resolve() {
+    let world = World::new();
+    let document = world.get("/v1/openapi.json", "").await.json();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1."));
+    assert_eq!(document["info"]["title"], "Anser");
+    let text = document.to_string();
+    for reference in text.split(r##""$ref":"#"##).skip(1) {
+        let pointer = reference.split('"').next().unwrap();
+        assert!(document.pointer(pointer).is_some(), "{pointer}");
+    }
+    let mut ids = std::collections::HashSet::new();
+    for (method, path, operation) in operations(&world).await {
+        let what = format!("{method} {path}");
+        let problem = &operation["responses"]["default"]["content"]["application/problem+json"];
+        assert_eq!(problem["schema"], json!({ "$ref": "#/components/schemas/Problem" }), "{what}");
+        let id = operation["operationId"].as_str().unwrap();
+        assert!(ids.insert(id.to_owned()), "{what}: {id} twice");
+        let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+        let named = parameters.iter().filter(|parameter| parameter["in"] == "path").count();
+        assert_eq!(named, path.matches('{').count(), "{what}");
+        assert!(operation["summary"].is_string() && operation["tags"][0].is_string(), "{what}");
+    }
+    let register = &document["components"]["schemas"]["Register"];
+    assert_eq!(register["required"], json!(["name", "password"]));
+    assert_eq!(register["additionalProperties"], false);
+}
+
+#[tokio::test]
+async fn every_route_refuses_who_may_not() {
+    let world = World::new();
+    let alice = world.person("alice").await;
+    let mut public = Vec::new();
+    for (method, path, operation) in operations(&world).await {
+        let what = format!("{method} {}", example(&path));
+        let body = if operation["requestBody"].is_null() { Value::Null } else { json!({}) };
+        let scheme = operation["security"][0].as_object().and_then(|all| all.keys().next());
+        let other = match scheme.map(String::as_str) {
+            Some("device_token") => SERVER_KEY,
+            Some("server_key") => &alice.token,
+            None => {
+                public.push(format!("{method} {path}"));
+                continue;
+            }
+            other => panic!("{what}: {other:?}"),
+        };
+        for token in ["", "wrong", other] {
+            let answer = world.ask(&what, token, body.clone()).await;
+            answer.problem(Code::Unauthenticated);
+        }
+    }
+    public.sort_unstable();
+    assert_eq!(public, ["GET /v1/server", "POST /v1/sessions", "POST /v1/users"]);
+}
+
+#[tokio::test]
+async fn only_the_authorization_header_authenticates() {
+    let world = World::new();
+    let alice = world.person("alice").await;
+    let in_url = world.get(&format!("/v1/users?name=alice&token={}", alice.token), "").await;
+    assert_ne!(in_url.status, 200);
+    let basic = axum::http::Request::get("/v1/me")
+        .header("authorization", format!("Basic {}", alice.token))
+        .body(axum::body::Body::empty());
+    world.send(basic.unwrap()).await.problem(Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn the_docs_page_needs_no_other_host() {
+    let world = World::new();
+    let redirect = world.get("/docs", "").await;
+    assert_eq!(redirect.headers["location"], "/docs/");
+    let page = world.get("/docs/", "").await;
+    assert_eq!(page.status, 200);
+    let page = String::from_utf8(page.body).unwrap();
+    let mut assets = 0;
+    for part in page.split(['"', '\'']).filter(|part| part.contains("./")) {
+        let path = part.trim_start_matches("./").trim_start_matches('/');
+        assert_eq!(world.get(&format!("/docs/{path}"), "").await.status, 200, "{path}");
+        assets += 1;
+    }
+    assert!(assets >= 3, "{page}");
+    for path in ["", "swagger-initializer.js", "index.css"] {
+        let file = world.get(&format!("/docs/{path}"), "").await;
+        let text = String::from_utf8(file.body).unwrap();
+        for external in ["http://", "https://", "\"//", "'//", "url(//"] {
+            assert!(!text.contains(external), "{path}: {external}");
+        }
+    }
+    let setup = world.get("/docs/swagger-initializer.js", "").await;
+    let setup = String::from_utf8(setup.body).unwrap();
+    assert!(
+        setup.contains("/v1/openapi.json") && setup.contains(r#""validatorUrl": "none""#),
+        "{setup}"
+    );
+}
