@@ -1,23 +1,27 @@
 //! The contract of [`Store`](crate::Store) as tests: every engine runs all of them.
 //!
 //! Each test is a function that takes a [`Factory`] and panics when a promise is broken; its name
-//! begins with the number of the promise in DESIGN section 3. [`contract!`](crate::contract) makes
+//! begins with the number of the promise of docs/guarantees.md, if it is one of those. [`contract!`](crate::contract) makes
 //! one `#[tokio::test]` of each. Nothing here knows an engine.
 
+mod accounts;
 mod p1_safe;
 mod p2_once;
 mod p3_holes;
 mod p5_resume;
 mod p7_receipts;
 mod p8_members;
+mod relations;
 mod world;
 
+pub use accounts::*;
 pub use p1_safe::*;
 pub use p2_once::*;
 pub use p3_holes::*;
 pub use p5_resume::*;
 pub use p7_receipts::*;
 pub use p8_members::*;
+pub use relations::*;
 pub use world::*;
 
 /// Makes a test of every promise for the factory that the expression gives.
@@ -53,6 +57,19 @@ macro_rules! contract {
             p8_closed_is_closed_for_both
             p10_every_rejection_is_told
             p10_garbage_consumes_nothing
+            accounts_names_are_unique
+            accounts_an_invitation_is_consumed_once
+            accounts_a_token_ends_with_its_device
+            accounts_a_change_ends_sessions_with_it
+            accounts_a_removed_user_leaves_the_messages
+            meta_the_first_key_check_stands
+            relations_friends_again_are_in_the_same_conversation
+            relations_a_request_can_be_declined_or_withdrawn
+            relations_a_block_is_not_seen
+            relations_a_blocked_stranger_sees_nothing
+            relations_are_bounded
+            snapshot_is_everything_at_its_head
+            history_pages_say_what_is_beside_them
         );
     };
     (@each $factory:expr; $($name:ident)*) => {
