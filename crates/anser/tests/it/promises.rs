@@ -55,12 +55,14 @@ async fn p6_every_device_gets_every_entry_once() {
     let sender = Person::online(&server, &alice).await;
     let texts = numbered("for both", 20);
     // Both of Bob's devices have been online once, and are away now.
-    for device in [&bob, &bobs_other] {
-        Person::online(&server, device).await.client.shutdown().await;
+    for (device, file) in [(&bob, "bob.redb"), (&bobs_other, "other.redb")] {
+        let away = Person::with_file(&server, device, file).await;
+        away.client.online().await.expect("online");
+        away.client.shutdown().await;
     }
     sender.send_all(chat, &texts);
-    for device in [&bob, &bobs_other] {
-        let mut receiver = Person::open(&server, device, MemoryStorage::default()).await;
+    for (device, file) in [(&bob, "bob.redb"), (&bobs_other, "other.redb")] {
+        let mut receiver = Person::with_file(&server, device, file).await;
         assert_eq!(receiver.texts(20).await, texts);
     }
     server.stop().await;

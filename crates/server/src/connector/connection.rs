@@ -180,7 +180,8 @@ impl Connection {
         match event {
             Event::Hello(hello) => self.asked.hello = Some(Box::new(hello)),
             Event::Resend { seq } => self.asked.resend = Some(seq),
-            Event::Received { seq, body } => {
+            // A repeat goes the same way: the store compares it with what it applied.
+            Event::Received { seq, body } | Event::Repeated { seq, body } => {
                 let Some(member) = &self.member else { return };
                 self.records.push(Record::Command {
                     user: member.user(),
