@@ -35,6 +35,9 @@ macro_rules! answers {
     )*};
 }
 
+// Below the macros, which it uses.
+pub mod admin;
+
 // Requests refuse unknown fields; answers may grow, so readers ignore what they do not know.
 bodies! {
     /// `POST /v1/users`: register.
@@ -272,6 +275,11 @@ answers! {
         pub relations: Vec<Relation>,
         /// All conversations.
         pub conversations: Vec<Conversation>,
+    }
+    /// Answer of `PUT /v1/server/relations`.
+    pub struct ServerRelated {
+        /// The conversation of the two.
+        pub conversation: ConversationId,
     }
     /// Answer of `POST /v1/server/messages`.
     pub struct ServerSent {

@@ -10,7 +10,10 @@ use anser_store::Store;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, warn};
 
-use crate::{clock, config};
+use crate::{
+    clock, config,
+    metrics::{PRUNED_ENTRIES_TOTAL, RETENTION_STOPPED},
+};
 
 /// How often the job looks.
 const INTERVAL: Duration = Duration::from_secs(600);
@@ -30,7 +33,7 @@ pub async fn run(store: Arc<dyn Store>, config: config::Retention) {
         let now_ms = clock::now_ms();
         if jumped(wall_start, now_ms, start.elapsed()) {
             error!("the clock moved by more than a day: retention stops until the next start");
-            metrics::gauge!("anser_retention_stopped").set(1.0);
+            metrics::gauge!(RETENTION_STOPPED).set(1.0);
             return;
         }
         let kept_ms = u64::try_from(config.inbox.as_millis()).unwrap_or(u64::MAX);
@@ -44,7 +47,7 @@ async fn prune(store: &dyn Store, older_than_ms: u64) {
             Ok(0) => return,
             Ok(rows) => {
                 debug!(rows, "pruned inbox entries");
-                metrics::counter!("anser_pruned_entries_total").increment(rows);
+                metrics::counter!(PRUNED_ENTRIES_TOTAL).increment(rows);
             }
             Err(error) => {
                 warn!(%error, "pruning failed; the next round tries again");

@@ -4,6 +4,10 @@
 //! crash: verbs that write return after their sync. No row, engine or transaction type appears in a
 //! signature, so another engine can replace the embedded one unseen.
 
+mod apply;
+#[cfg(any(test, feature = "testing"))]
+pub mod contract;
+pub mod embedded;
 mod types;
 
 use async_trait::async_trait;

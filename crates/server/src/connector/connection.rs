@@ -302,10 +302,14 @@ impl Connection {
         let Some(member) = &self.member else { return false };
         let (user, device) = (member.user(), member.device());
         let now = Instant::now();
+        let mut pushed = 0;
         while let Some(next) = self.session.next_push() {
             let entry = match self.feed.next(next) {
                 Next::Entry(entry) => entry,
-                Next::Read => return true,
+                Next::Read => {
+                    self.context.metrics.pushed.increment(pushed);
+                    return true;
+                }
                 Next::Nothing => break,
             };
             let own = entry.mark == (Mark::Own { device }) && entry.seq > self.welcome_head;
@@ -315,9 +319,11 @@ impl Connection {
                 break;
             }
             self.feed.pushed(entry.mark);
+            pushed += 1;
             planted::pushed(user, device, &entry, &mut self.records);
             self.drain();
         }
+        self.context.metrics.pushed.increment(pushed);
         false
     }
 

@@ -3,6 +3,11 @@
 use anser_proto::Code;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
+use crate::metrics::{
+    ACCEPT_TO_SOCKET_SECONDS, CONNECTIONS, CONNECTIONS_ACCEPTED_TOTAL, CONNECTIONS_CLOSED_TOTAL,
+    CONNECTIONS_REFUSED_TOTAL, ENTRIES_PUSHED_TOTAL,
+};
+
 /// The connector's instruments.
 pub(super) struct ConnectorMetrics {
     /// Sockets accepted.
@@ -11,6 +16,8 @@ pub(super) struct ConnectorMetrics {
     pub(super) refused: Counter,
     /// Devices that are welcomed now.
     pub(super) sessions: Gauge,
+    /// Entries given to sockets.
+    pub(super) pushed: Counter,
     /// Seconds from a command's arrival at its socket to its entry's write to a member's socket.
     pub(super) accept_to_socket: Histogram,
 }
@@ -18,16 +25,17 @@ pub(super) struct ConnectorMetrics {
 impl ConnectorMetrics {
     pub(super) fn new() -> Self {
         Self {
-            accepted: counter!("anser_connections_accepted_total"),
-            refused: counter!("anser_connections_refused_total"),
-            sessions: gauge!("anser_sessions"),
-            accept_to_socket: histogram!("anser_accept_to_socket_seconds"),
+            accepted: counter!(CONNECTIONS_ACCEPTED_TOTAL),
+            refused: counter!(CONNECTIONS_REFUSED_TOTAL),
+            sessions: gauge!(CONNECTIONS),
+            pushed: counter!(ENTRIES_PUSHED_TOTAL),
+            accept_to_socket: histogram!(ACCEPT_TO_SOCKET_SECONDS),
         }
     }
 
     /// A connection ended; `None`: without a Close frame.
     pub(super) fn closed(&self, code: Option<Code>) {
         let code = code.map_or("none", Code::name);
-        counter!("anser_connections_closed_total", "code" => code).increment(1);
+        counter!(CONNECTIONS_CLOSED_TOTAL, "code" => code).increment(1);
     }
 }

@@ -5,12 +5,15 @@ use std::time::Duration;
 use anser_store::{Committed, Outcome};
 use metrics::{Counter, Histogram, counter, histogram};
 
+use crate::metrics::{
+    COMMANDS_TOTAL, COMMIT_BATCH_RECORDS, COMMIT_DURATION_SECONDS, SYNC_DURATION_SECONDS,
+};
+
 /// The transfer's instruments.
 pub(super) struct TransferMetrics {
     applied: Counter,
     repeated: Counter,
     refused: Counter,
-    entries: Counter,
     commit: Histogram,
     sync: Histogram,
     batch: Histogram,
@@ -18,15 +21,14 @@ pub(super) struct TransferMetrics {
 
 impl TransferMetrics {
     pub(super) fn new() -> Self {
-        let records = |outcome: &'static str| counter!("anser_records_total", "outcome" => outcome);
+        let records = |outcome: &'static str| counter!(COMMANDS_TOTAL, "outcome" => outcome);
         Self {
             applied: records("applied"),
             repeated: records("repeated"),
             refused: records("refused"),
-            entries: counter!("anser_entries_total"),
-            commit: histogram!("anser_commit_seconds"),
-            sync: histogram!("anser_sync_seconds"),
-            batch: histogram!("anser_batch_records"),
+            commit: histogram!(COMMIT_DURATION_SECONDS),
+            sync: histogram!(SYNC_DURATION_SECONDS),
+            batch: histogram!(COMMIT_BATCH_RECORDS),
         }
     }
 
@@ -43,7 +45,6 @@ impl TransferMetrics {
         self.applied.increment(all - repeated - refused);
         self.repeated.increment(repeated);
         self.refused.increment(refused);
-        self.entries.increment(committed.entries.len() as u64);
         self.commit.record(took.as_secs_f64());
         self.batch.record(all as f64);
         if let Some(sync) = committed.sync {

@@ -1,0 +1,179 @@
+//! Opening and creating: the folder's lock, the schema version, the epoch, the first sync.
+//!
+//! `path/lock` is held by the one process; `path/db` is the database. It is created as
+//! `path/db.new` and renamed when it is whole, so a process that dies in between leaves nothing
+//! that has to be repaired.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _};
+
+use super::engine::Engine;
+use super::keys;
+
+/// Version of the tables that this code writes.
+pub const SCHEMA: u32 = 1;
+
+/// Why a store does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process, or another handle of this one, has it open.
+    #[error(
+        "the data folder {} is in use by another Anser server; stop that one first, or talk to it \
+         over its admin socket", .0.display()
+    )]
+    Locked(PathBuf),
+    /// A newer version wrote it.
+    #[error(
+        "the data folder {} has schema version {found}, this program knows versions up to {SCHEMA}; \
+         use the newer program that wrote it", path.display()
+    )]
+    NewerSchema {
+        /// The folder.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// A restore goes to a new folder only.
+    #[error("the folder {} is not empty; restore into a new one", .0.display())]
+    NotEmpty(PathBuf),
+    /// The folder or its files do not make sense.
+    #[error("the store in {} can not be opened: {reason}", path.display())]
+    Broken {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// A database with the lock of its folder, which must outlive it.
+pub(super) struct Opened {
+    pub(super) engine: Engine,
+    pub(super) lock: File,
+}
+
+/// Opens the database of a folder, or creates it.
+pub(super) fn open(path: &Path, memory_bytes: u64) -> Result<Opened, OpenError> {
+    let broken = |reason: String| OpenError::Broken { path: path.into(), reason };
+    let lock = lock(path)?;
+    let folder = path.join(FOLDER);
+    if !folder.try_exists().map_err(|error| broken(error.to_string()))? {
+        create(path, |_| Ok(())).map_err(&broken)?;
+    }
+    let (db, [inbox, message, small]) = open_keyspaces(&folder, memory_bytes).map_err(&broken)?;
+    // What an earlier process wrote but did not sync is visible now: make it durable before
+    // anybody sees it.
+    db.persist(PersistMode::SyncAll).map_err(|error| broken(error.to_string()))?;
+
+    let meta = |name: &str| {
+        let value = db.snapshot().get(&small, keys::bytes(keys::META, name.as_bytes()));
+        value.map_err(|error| broken(error.to_string()))
+    };
+    let schema =
+        meta(META_SCHEMA)?.and_then(|bytes| Some(u32::from_be_bytes(*bytes.first_chunk()?)));
+    let Some(schema) = schema else { return Err(broken("it has no schema version".into())) };
+    if schema > SCHEMA {
+        return Err(OpenError::NewerSchema { path: path.into(), found: schema });
+    }
+    let epoch = meta(META_EPOCH)?.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
+    let epoch = epoch.ok_or_else(|| broken("it has no epoch".into()))?;
+    Ok(Opened { engine: Engine { db, inbox, message, small, epoch }, lock })
+}
+
+/// Creates a database with a new epoch beside its place, lets `fill` add rows, and moves it there.
+pub(super) fn create(
+    path: &Path,
+    fill: impl FnOnce(&Engine) -> Result<(), String>,
+) -> Result<(), String> {
+    let text = |error: std::io::Error| error.to_string();
+    let unfinished = path.join(UNFINISHED);
+    if unfinished.try_exists().map_err(text)? {
+        // A creation that did not end: nothing in there was ever served.
+        fs::remove_dir_all(&unfinished).map_err(text)?;
+    }
+    let (db, [inbox, message, small]) = open_keyspaces(&unfinished, 0)?;
+    let epoch = new_epoch();
+    let engine = Engine { db, inbox, message, small, epoch };
+    fill(&engine)?;
+    write_meta(&engine).map_err(|error| error.to_string())?;
+    drop(engine);
+    fs::rename(&unfinished, path.join(FOLDER)).map_err(text)?;
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(text)
+}
+
+fn write_meta(engine: &Engine) -> fjall::Result<()> {
+    let mut batch = engine.db.batch();
+    let key = |name: &str| keys::bytes(keys::META, name.as_bytes());
+    batch.insert(&engine.small, key(META_SCHEMA), SCHEMA.to_be_bytes());
+    batch.insert(&engine.small, key(META_EPOCH), engine.epoch.as_bytes());
+    batch.commit()?;
+    engine.db.persist(PersistMode::SyncAll)
+}
+
+fn open_keyspaces(folder: &Path, memory_bytes: u64) -> Result<(Database, [Keyspace; 3]), String> {
+    let sizes = Sizes::new(memory_bytes);
+    let open = || -> fjall::Result<_> {
+        let db = Database::builder(folder)
+            .cache_size(sizes.cache_bytes)
+            .max_journaling_size(sizes.journal_bytes)
+            .worker_threads(1)
+            .open()?;
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(sizes.memtable_bytes);
+        let keyspaces = [
+            db.keyspace("im_inbox", options)?,
+            db.keyspace("im_message", options)?,
+            db.keyspace("im_small", options)?,
+        ];
+        Ok((db, keyspaces))
+    };
+    open().map_err(|error| error.to_string())
+}
+
+/// How a budget of memory is shared out.
+struct Sizes {
+    cache_bytes: u64,
+    memtable_bytes: u64,
+    journal_bytes: u64,
+}
+
+impl Sizes {
+    fn new(memory_bytes: u64) -> Self {
+        let memory_bytes = memory_bytes.max(32 * MIB);
+        Self {
+            cache_bytes: memory_bytes / 4,
+            // Three keyspaces, and a full one is flushed while its successor fills.
+            memtable_bytes: (memory_bytes / 12).clamp(4 * MIB, 64 * MIB),
+            // A journal is at least 64 MiB; it is given back when the rows in it are flushed.
+            journal_bytes: 512 * MIB,
+        }
+    }
+}
+
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let broken =
+        |error: std::io::Error| OpenError::Broken { path: path.into(), reason: error.to_string() };
+    fs::create_dir_all(path).map_err(broken)?;
+    let options = File::options().create(true).truncate(false).write(true).open(path.join(LOCK));
+    let file = options.map_err(broken)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked(path.into())),
+        Err(TryLockError::Error(error)) => Err(broken(error)),
+    }
+}
+
+/// 32 lower-case hex digits.
+fn new_epoch() -> String {
+    let random = || getrandom::u64().expect("the operating system gives random bytes");
+    format!("{:016x}{:016x}", random(), random())
+}
+
+pub(super) const META_SCHEMA: &str = "schema";
+pub(super) const META_EPOCH: &str = "epoch";
+pub(super) const META_KEY_CHECK: &str = "key_check";
+const FOLDER: &str = "db";
+const UNFINISHED: &str = "db.new";
+const LOCK: &str = "lock";
+const MIB: u64 = 1 << 20;

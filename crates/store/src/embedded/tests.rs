@@ -1,0 +1,31 @@
+//! The contract, kept by the embedded engine, and what only this engine promises.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{Embedded, Options};
+use crate::Store;
+use crate::contract::Factory;
+
+/// A folder that stores are opened in.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn options(&self) -> Options {
+        Options { disk_floor_bytes: 0, ..Options::new(self.0.path()) }
+    }
+}
+
+#[async_trait]
+impl Factory for Folder {
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(Embedded::open(self.options()).unwrap())
+    }
+}
+
+crate::contract!(Folder::new());
