@@ -103,7 +103,7 @@ struct Caller {
 ///
 /// # Panics
 /// When the session breaks one of its promises.
-fn run(side: Side, bytes: &[u8]) {
+pub(crate) fn run(side: Side, bytes: &[u8]) {
     let now = Instant::now();
     let config = Arc::new(Config {
         entries_max: 4,
