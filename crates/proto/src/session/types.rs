@@ -95,6 +95,15 @@ pub enum Event {
         /// An encoded entry or command.
         body: Bytes,
     },
+    /// Server: a command came whose number was received before. It is acked again, not applied again;
+    /// compare it with what was applied, and close with `conflict` (or `device_stale`, when that is not
+    /// known any more) if it differs: a silent success would lose it.
+    Repeated {
+        /// Its number.
+        seq: Seq,
+        /// An encoded command.
+        body: Bytes,
+    },
     /// The peer has everything of this end's log up to `position`, on its disk.
     Acked {
         /// The position.

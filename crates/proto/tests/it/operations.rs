@@ -229,6 +229,7 @@ impl Caller {
             Event::Hello(_) => self.hello_waits = true,
             Event::Welcome(_) => self.on_open(),
             Event::Received { seq, .. } => assert_eq!(seq, self.session.received()),
+            Event::Repeated { seq, .. } => assert!(seq <= self.session.received()),
             Event::Acked { position } => assert_eq!(position, self.session.acked()),
             Event::Resend { seq } => {
                 assert_eq!(seq, self.session.acked() + 1, "the oldest");

@@ -386,6 +386,10 @@ impl World {
                 let storing = Storing { until: until.max(last), connection, seq, body };
                 self.ends[at].storing.push_back(storing);
             }
+            Event::Repeated { seq, body } => {
+                let sent = &self.ends[1 - at].log[seq as usize - 1];
+                assert!(at == HOST && body == *sent, "seed {seed}: repeat of {seq}");
+            }
             Event::Acked { position } => {
                 let stored = self.ends[1 - at].stored.len() as Seq;
                 assert!(position <= stored, "seed {seed}: ack {position} above durable {stored}");
