@@ -322,48 +322,6 @@ impl Session {
         }
     }
 
-    fn on_timer(&mut self, now: Instant, timer: Timer) {
-        match timer {
-            Timer::Silence => self.close(Code::TimedOut),
-            Timer::Ping => self.send_ping(now),
-            Timer::AckDelay => self.inbound.ack_soon(),
-            Timer::AckTimeout => self.on_ack_timeout(now),
-        }
-    }
-
-    /// The peer did not ack in time.
-    ///
-    /// A client pauses here while the server is alive: every expiry sends a Ping, and an expiry before
-    /// which a Pong came (since the expiry, progress or first push before it) neither resends nor
-    /// counts, it only starts the timer again. A server whose queue is down answers Pings but acks
-    /// nothing; closing would make all its clients reconnect at once.
-    fn on_ack_timeout(&mut self, now: Instant) {
-        let paused = self.side == Side::Client && self.pong_came;
-        if !paused {
-            if self.outbound.resends >= self.config.resends_max {
-                return self.close(Code::TimedOut);
-            }
-            self.outbound.resends += 1;
-            self.event(Event::Resend { seq: self.outbound.acked + 1 });
-        }
-        self.restart_ack_timer(now);
-        if self.side == Side::Client {
-            self.send_ping(now);
-        }
-    }
-
-    /// After progress or an expiry.
-    fn restart_ack_timer(&mut self, now: Instant) {
-        self.pong_came = false;
-        self.timers.set(Timer::AckTimeout, now + self.config.ack_timeout);
-    }
-
-    fn send_ping(&mut self, now: Instant) {
-        self.ping_nonce += 1;
-        self.send(Frame::Ping(wire::Ping { nonce: self.ping_nonce }));
-        self.timers.set(Timer::Ping, now + self.heartbeat);
-    }
-
     fn send_ack_if_due(&mut self) {
         if let Some(position) = self.inbound.take_ack() {
             self.timers.stop(Timer::AckDelay);
@@ -376,11 +334,6 @@ impl Session {
             self.caught_up = true;
             self.send(Frame::CaughtUp(wire::CaughtUp {}));
         }
-    }
-
-    /// A frame came: the peer is alive.
-    fn heard(&mut self, now: Instant) {
-        self.timers.set(Timer::Silence, now + self.heartbeat * 5 / 2);
     }
 
     fn finish(&mut self, closed: Closed) {

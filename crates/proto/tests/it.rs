@@ -12,3 +12,5 @@ mod operations;
 mod sealed_vectors;
 #[path = "it/vectors.rs"]
 mod vectors;
+#[path = "it/walkthrough.rs"]
+mod walkthrough;

@@ -118,6 +118,9 @@ impl Session {
     fn on_push(&mut self, push: wire::Push) {
         match self.inbound.on_push(push.seq) {
             PushOutcome::Next => self.event(Event::Received { seq: push.seq, body: push.body }),
+            PushOutcome::Repeat if self.side == Side::Server => {
+                self.event(Event::Repeated { seq: push.seq, body: push.body });
+            }
             PushOutcome::Repeat => {}
             PushOutcome::Gap => self.close(match self.side {
                 Side::Server => Code::OutboxGap,

@@ -154,6 +154,7 @@ fn words(output: &Output) -> String {
             Event::Welcome(_) => "welcome".to_owned(),
             Event::Reset(_) => "reset".to_owned(),
             Event::Received { seq, .. } => format!("received {seq}"),
+            Event::Repeated { seq, .. } => format!("repeated {seq}"),
             Event::Acked { position } => format!("acked {position}"),
             Event::Resend { seq } => format!("resend {seq}"),
             Event::CaughtUp => "caught_up".to_owned(),

@@ -18,22 +18,24 @@ pub enum Side {
 /// What both ends agree to, and this end's patience. Shared by all sessions of a process.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// A server closes when no Hello came within this time.
+    /// A server closes when no Hello came within this time, a client when its Hello was not answered.
     pub hello_timeout: Duration,
-    /// A client pings at this interval; either end closes after 2.5 of them without a frame.
+    /// A client pings at this interval; either end closes after 2.5 of them without a frame. A client
+    /// goes by `Welcome.heartbeat_ms` instead, if the server tells it.
     pub heartbeat: Duration,
     /// Received numbers are acked at the latest this long after they were processed
     /// (zero: at once), or when a quarter of the window waits.
     pub ack_delay: Duration,
-    /// The oldest unacked push is resent this long after the last byte left without progress.
+    /// The oldest unacked push is resent this long after the last byte left without progress. A
+    /// client does not count an expiry before which the server answered a Ping.
     pub ack_timeout: Duration,
-    /// So often; then the session closes and the log keeps the rest.
+    /// The same number is resent so often; then the session closes and the log keeps the rest.
     pub resends_max: u8,
-    /// Entries that a server may have unacked.
+    /// Entries that a server may have unacked. A client goes by `Welcome.limits` instead, if told.
     pub entries_max: u32,
     /// Bytes of entries that a server may have unacked.
     pub entry_bytes_max: usize,
-    /// Commands that a client may have unacked.
+    /// Commands that a client may have unacked. A client takes less if `Welcome.limits` says so.
     pub commands_max: u32,
 }
 
@@ -73,7 +75,7 @@ pub struct Closed {
     pub code: Option<Code>,
     /// The peer closed (with its own sentence), not this end.
     pub by_peer: bool,
-    /// Sentence for people.
+    /// Sentence for people; a peer's is cut after 256 bytes.
     pub text: String,
 }
 
@@ -84,13 +86,22 @@ pub enum Event {
     Hello(wire::Hello),
     /// Client: the server took the Hello; commands above `outbox_position` may be pushed.
     Welcome(wire::Welcome),
-    /// Client: take a snapshot; the session is over.
+    /// Client: take a snapshot; the session is over, [`Output::Closed`] follows.
     Reset(wire::Reset),
     /// The peer's number `seq`, the next in order. Store it, then call `processed`.
     Received {
         /// Its number.
         seq: Seq,
         /// An encoded entry or command.
+        body: Bytes,
+    },
+    /// Server: a command came whose number was received before. It is acked again, not applied again;
+    /// compare it with what was applied, and close with `conflict` (or `device_stale`, when that is not
+    /// known any more) if it differs: a silent success would lose it.
+    Repeated {
+        /// Its number.
+        seq: Seq,
+        /// An encoded command.
         body: Bytes,
     },
     /// The peer has everything of this end's log up to `position`, on its disk.

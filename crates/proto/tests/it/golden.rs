@@ -16,13 +16,13 @@ const HINT: &str = "golden/ is read by other languages and by old clients. If th
 
 fn file(name: &str) -> Value {
     let path = format!("{}/../../golden/{name}", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(&path).unwrap();
-    serde_json::from_str(&text).unwrap()
+    let text = std::fs::read_to_string(&path).expect("a golden file");
+    serde_json::from_str(&text).expect("JSON")
 }
 
 fn unhex(value: &Value) -> BytesMut {
-    let text = value.as_str().unwrap();
-    let digits = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+    let text = value.as_str().expect("hex");
+    let digits = |at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex digits");
     (0..text.len()).step_by(2).map(digits).collect()
 }
 

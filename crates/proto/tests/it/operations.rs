@@ -18,6 +18,13 @@ use proptest::{collection::vec, prelude::*};
 #[derive(Clone, Debug)]
 enum Operation {
     Frame(Frame),
+    /// The peer pushes this far from the next number.
+    PeerPush {
+        offset: i64,
+        len: usize,
+    },
+    /// The peer acks so much above what it acked.
+    PeerAck(u64),
     Wait(Duration),
     Push(usize),
     Processed(u64),
@@ -37,8 +44,9 @@ fn operations(bytes: &[u8]) -> impl Iterator<Item = Operation> {
     bytes.as_chunks::<2>().0.iter().map(|[kind, argument]| {
         let number = u64::from(*argument);
         match kind % 24 {
+            0..=2 if number >= 16 => Operation::Written,
             0 => Operation::Frame(Frame::Hello(wire::Hello {
-                version: 1 + u32::from(*argument == 255),
+                version: 1 + u32::from(*argument == 15),
                 position: number,
                 outbox_head: number / 2,
                 outbox_trimmed: number / 4,
@@ -52,12 +60,14 @@ fn operations(bytes: &[u8]) -> impl Iterator<Item = Operation> {
             })),
             2 => Operation::Frame(Frame::Reset(wire::Reset::default())),
             3..=6 => {
-                let body = Bytes::from(vec![0; *argument as usize]);
-                Operation::Frame(Frame::Push(wire::Push { seq: number % 16, body }))
+                let offset = if number < 4 { 1 } else { -i64::from(number < 40) };
+                Operation::PeerPush { offset, len: *argument as usize }
             }
-            7 | 8 => Operation::Frame(Frame::Ack(wire::Ack { position: number % 16 })),
-            9 if number < 128 => Operation::Frame(Frame::CaughtUp(wire::CaughtUp {})),
-            9 => Operation::Frame(Frame::GoAway(wire::GoAway { after_ms: number as u32 })),
+            7 => Operation::PeerAck(if number < 4 { 100 } else { number % 3 }),
+            8 => Operation::Frame(Frame::Ack(wire::Ack { position: number % 4 })),
+            9 if number < 16 => Operation::Frame(Frame::CaughtUp(wire::CaughtUp {})),
+            9 if number < 32 => Operation::Frame(Frame::GoAway(wire::GoAway { after_ms: 9 })),
+            9 => Operation::Processed(1),
             10 => Operation::Frame(Frame::Ping(wire::Ping { nonce: number })),
             11 => Operation::Frame(Frame::Pong(wire::Pong { nonce: number })),
             12 => Operation::Frame(Frame::Notify(wire::Notify { body: Bytes::new() })),
@@ -70,9 +80,9 @@ fn operations(bytes: &[u8]) -> impl Iterator<Item = Operation> {
             20 => Operation::Resend,
             21 => Operation::Welcome(number % 16),
             22 if number < 16 => Operation::Reset,
-            22 => Operation::GoAway,
-            _ if number < 8 => Operation::Close,
-            _ => Operation::Written,
+            22 if number < 32 => Operation::GoAway,
+            _ if number < 2 => Operation::Close,
+            _ => Operation::Processed(4),
         }
     })
 }
@@ -93,7 +103,7 @@ struct Caller {
 ///
 /// # Panics
 /// When the session breaks one of its promises.
-fn run(side: Side, bytes: &[u8]) {
+pub(crate) fn run(side: Side, bytes: &[u8]) {
     let now = Instant::now();
     let config = Arc::new(Config {
         entries_max: 4,
@@ -128,6 +138,17 @@ impl Caller {
         let session = &mut self.session;
         match operation {
             Operation::Frame(frame) => session.handle_frame(self.now, frame),
+            Operation::PeerPush { offset, len } => {
+                let seq = (session.received() + 1).saturating_add_signed(offset);
+                let body = Bytes::from(vec![0; len]);
+                session.handle_frame(self.now, Frame::Push(wire::Push { seq, body }));
+            }
+            Operation::PeerAck(more) => {
+                let position = session.acked() + more;
+                let pushed = self.pushed.unwrap_or_default().max(session.acked());
+                let position = if more < 100 { position.min(pushed) } else { position };
+                session.handle_frame(self.now, Frame::Ack(wire::Ack { position }));
+            }
             Operation::Wait(time) => {
                 self.now += time;
                 session.handle_timeout(self.now);
@@ -208,6 +229,7 @@ impl Caller {
             Event::Hello(_) => self.hello_waits = true,
             Event::Welcome(_) => self.on_open(),
             Event::Received { seq, .. } => assert_eq!(seq, self.session.received()),
+            Event::Repeated { seq, .. } => assert!(seq <= self.session.received()),
             Event::Acked { position } => assert_eq!(position, self.session.acked()),
             Event::Resend { seq } => {
                 assert_eq!(seq, self.session.acked() + 1, "the oldest");

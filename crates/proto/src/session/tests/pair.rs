@@ -160,7 +160,8 @@ impl World {
             end.session.as_ref().is_some_and(|session| session.acked() == end.log.len() as Seq)
         };
         let worked = self.ends[DEVICE].log.len() == COMMANDS && self.entries_made == ENTRIES;
-        !self.is_bad() && worked && acked(HOST) && acked(DEVICE)
+        let caught_up = self.ends[DEVICE].caught_up > 0;
+        !self.is_bad() && worked && caught_up && acked(HOST) && acked(DEVICE)
     }
 
     /// When something happens next.
@@ -190,10 +191,11 @@ impl World {
             self.deliver(at);
             self.store(at);
             let timeout = self.ends[at].wait.is_some_and(|wait| wait <= self.now);
-            if timeout || self.random.one_in(50) {
-                if let Some(session) = &mut self.ends[at].session {
-                    session.handle_timeout(self.now);
-                }
+            let early = self.random.one_in(50);
+            if let Some(session) = &mut self.ends[at].session
+                && (timeout || early)
+            {
+                session.handle_timeout(self.now);
             }
             self.drain(at);
         }
@@ -383,6 +385,10 @@ impl World {
                 let connection = self.connection;
                 let storing = Storing { until: until.max(last), connection, seq, body };
                 self.ends[at].storing.push_back(storing);
+            }
+            Event::Repeated { seq, body } => {
+                let sent = &self.ends[1 - at].log[seq as usize - 1];
+                assert!(at == HOST && body == *sent, "seed {seed}: repeat of {seq}");
             }
             Event::Acked { position } => {
                 let stored = self.ends[1 - at].stored.len() as Seq;

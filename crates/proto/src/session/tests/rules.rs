@@ -12,16 +12,24 @@ fn a_gap_closes_with_the_code_of_the_log() {
 
 #[test]
 fn a_repeat_is_dropped_and_acked_again_but_never_above_processed() {
-    for side in [Side::Client, Side::Server] {
-        let mut rig = Rig::open(side);
-        assert_eq!(rig.frame(push(1)), ["received 1"]);
-        assert_eq!(rig.frame(push(2)), ["received 2"]);
-        assert_eq!(rig.frame(push(2)), ["send ack 0"]);
-        rig.processed(1);
-        assert_eq!(rig.frame(push(2)), ["send ack 1"]);
-        assert_eq!(rig.frame(push(1)), ["send ack 1"]);
-        assert_eq!(rig.session.received(), 2);
-    }
+    let mut rig = Rig::open(Side::Client);
+    assert_eq!(rig.frame(push(1)), ["received 1"]);
+    assert_eq!(rig.frame(push(2)), ["received 2"]);
+    assert_eq!(rig.frame(push(2)), ["send ack 0"]);
+    rig.processed(1);
+    assert_eq!(rig.frame(push(2)), ["send ack 1"]);
+    assert_eq!(rig.frame(push(1)), ["send ack 1"]);
+    assert_eq!(rig.session.received(), 2);
+}
+
+#[test]
+fn a_repeated_command_is_also_given_out_to_be_compared() {
+    let mut rig = Rig::open(Side::Server);
+    assert_eq!(rig.frame(push(1)), ["received 1"]);
+    assert_eq!(rig.frame(push(1)), ["repeated 1", "send ack 0"]);
+    rig.processed(1);
+    assert_eq!(rig.frame(push(1)), ["repeated 1", "send ack 1"]);
+    assert_eq!(rig.session.received(), 1);
 }
 
 #[test]
@@ -145,7 +153,7 @@ fn logs_continue_where_the_handshake_says() {
     server.drain();
     assert_eq!(server.session.next_push(), Some(8));
     assert_eq!(server.frame(push(5)), ["received 5"]);
-    assert_eq!(server.frame(push(4)), ["send ack 4"], "a repeat of what is applied");
+    assert_eq!(server.frame(push(4)), ["repeated 4", "send ack 4"], "a repeat of what is applied");
 }
 
 #[test]

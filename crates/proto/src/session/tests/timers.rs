@@ -185,6 +185,20 @@ fn ack_timer_runs_from_the_last_byte_and_stops_with_the_last_ack() {
 }
 
 #[test]
+fn ack_timer_waits_for_what_has_not_left_yet() {
+    let mut rig = Rig::open(Side::Server);
+    rig.push(b"left").unwrap();
+    rig.session.push(rig.now, Bytes::from_static(b"stuck")).unwrap();
+    rig.drain();
+    assert_eq!(rig.frame(ack(1)), ["acked 1"]);
+    rig.now += 20 * SECOND;
+    rig.session.handle_timeout(rig.now);
+    assert_eq!(rig.drain(), Vec::<String>::new(), "nothing that left is unacked");
+    rig.session.written(rig.now);
+    assert_eq!(rig.run(11 * SECOND), [at(30.0, "resend 2")]);
+}
+
+#[test]
 fn commands_wait_while_the_server_answers_pings() {
     let mut rig = Rig::open(Side::Client);
     rig.push(b"command").unwrap();
