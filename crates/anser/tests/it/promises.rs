@@ -31,7 +31,7 @@ async fn p1_sent_means_safe_over_a_restart() {
 
 #[tokio::test]
 async fn p4_order_is_kept_in_both_transports() {
-    let mut server = Server::start().await;
+    let mut server = Server::start_with(Server::without_rate_limit).await;
     let (alice, bob, chat) = friends(&server).await;
     for transport in [Transport::Tcp, Transport::WebSocket] {
         let storage = MemoryStorage::default();

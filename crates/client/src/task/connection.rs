@@ -152,7 +152,7 @@ impl<'a> Connection<'a> {
                 let leave_by = Instant::now() + after.min(Duration::from_secs(60));
                 self.leave_by = Some(leave_by);
             }
-            Happened::Hello(_) | Happened::Notify(_) => {}
+            Happened::Hello(_) | Happened::Repeated { .. } | Happened::Notify(_) => {}
         }
     }
 

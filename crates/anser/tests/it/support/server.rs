@@ -67,6 +67,12 @@ impl Server {
         Self { addresses, config, secrets, folder, running }
     }
 
+    /// For tests that send more than a person types.
+    pub(crate) fn without_rate_limit(config: &mut Config) {
+        config.connector.commands_per_second = 1_000_000;
+        config.connector.commands_burst = 1_000_000;
+    }
+
     /// Stops as on SIGTERM.
     pub(crate) async fn stop(&mut self) {
         let (stop, running) = self.running.take().expect("the server runs");
