@@ -65,7 +65,7 @@ pub(crate) struct LoadOptions {
 /// # Errors
 /// The server or a connection failed.
 pub(super) async fn run(options: &Options) -> anyhow::Result<Report> {
-    let mut server = OwnServer::start(options.dir.as_deref()).await?;
+    let server = OwnServer::start(options.dir.as_deref()).await?;
     let devices = server.make_devices(options.connections).await?;
     let before = machine::rss_bytes(server.pid());
     let started = Instant::now();

@@ -49,6 +49,13 @@ pub(crate) struct Options {
     pub(crate) dir: Option<PathBuf>,
 }
 
+impl Default for Options {
+    /// What `bench send --with-store` compares itself with.
+    fn default() -> Self {
+        Self { writers: 1, batch: 256, seconds: 10, users: 100_000, size: 128, dir: None }
+    }
+}
+
 /// One sender of the plan.
 #[derive(Clone, Copy)]
 struct Sender {
