@@ -89,3 +89,47 @@ impl fmt::Display for Code {
         f.write_str(self.sentence())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_are_unique_and_lead_back() {
+        let numbers: HashSet<_> = Code::ALL.iter().map(|code| code.number()).collect();
+        let names: HashSet<_> = Code::ALL.iter().map(|code| code.name()).collect();
+        assert_eq!((numbers.len(), names.len()), (Code::ALL.len(), Code::ALL.len()));
+        for code in Code::ALL {
+            assert_eq!(Code::from_number(code.number()), Some(*code));
+            assert_eq!(Code::from_name(code.name()), Some(*code));
+        }
+        assert!(Code::ALL.is_sorted_by_key(|code| code.number()));
+        assert_eq!((Code::from_number(0), Code::from_number(u32::MAX)), (None, None));
+        assert_eq!((Code::from_name(""), Code::from_name("Normal")), (None, None));
+    }
+
+    #[test]
+    fn every_line_is_well_formed() {
+        for code in Code::ALL {
+            let name = code.name();
+            let snake = name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            assert!(snake && !name.starts_with('_'), "{name}");
+            assert!((200..600).contains(&code.status()), "{name}");
+            assert!(code.sentence().ends_with('.'), "{name}");
+            assert_eq!(code.to_string(), code.sentence());
+        }
+    }
+
+    /// A client that retries what can not succeed floods; one that gives up loses: both are decided here.
+    #[test]
+    fn what_ends_a_device_is_not_retryable_and_what_passes_is() {
+        for code in [Code::Replaced, Code::DeviceStale, Code::Unauthenticated, Code::Malformed] {
+            assert!(!code.retryable(), "{code:?}");
+        }
+        for code in [Code::OutboxGap, Code::InboxGap, Code::GoingAway, Code::TimedOut] {
+            assert!(code.retryable(), "{code:?}");
+        }
+    }
+}

@@ -83,3 +83,20 @@ impl Fault {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[cfg(not(feature = "faults"))]
+    #[test]
+    fn no_fault_is_on_without_the_feature() {
+        const { assert!(!super::Fault::SkipSync.is_on()) }
+    }
+
+    #[cfg(feature = "faults")]
+    #[test]
+    fn names_are_unique() {
+        let names: std::collections::HashSet<_> =
+            super::Fault::ALL.iter().map(|(_, name)| name).collect();
+        assert_eq!(names.len(), super::Fault::ALL.len());
+    }
+}

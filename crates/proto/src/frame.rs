@@ -9,6 +9,9 @@ use prost::Message as _;
 use crate::wire;
 pub use crate::wire::frame::Kind as Frame;
 
+#[cfg(test)]
+mod tests;
+
 /// Length of the prefix in bytes.
 pub const PREFIX_BYTES: usize = 4;
 

@@ -108,3 +108,65 @@ fn parse_id(text: &str) -> Result<u64, IdError> {
     let number: u64 = text.parse()?;
     if number < NUMBER_MAX { Ok(number) } else { Err(IdError) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_decimal_strings_in_json() {
+        let id = ConversationId(7_205_759_403_792_793);
+        let json = serde_json::to_string(&id).unwrap();
+        assert_eq!(json, r#""7205759403792793""#);
+        assert_eq!(serde_json::from_str::<ConversationId>(&json).unwrap(), id);
+        // A string with an escape can not be borrowed from the input.
+        assert_eq!(serde_json::from_str::<UserId>(r#""\u0031""#).unwrap(), UserId(1));
+        let value = serde_json::Value::from("12");
+        assert_eq!(serde_json::from_value::<DeviceId>(value).unwrap(), DeviceId(12));
+    }
+
+    #[test]
+    fn other_json_is_no_id() {
+        for json in ["12", "1.0", "null", "[\"1\"]", "{}", "true"] {
+            assert!(serde_json::from_str::<UserId>(json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn one_text_per_id() {
+        assert_eq!("9007199254740991".parse(), Ok(UserId(NUMBER_MAX - 1)));
+        let no_ids = [
+            "",
+            "0",
+            "00",
+            "01",
+            "+1",
+            "-1",
+            " 1",
+            "1 ",
+            "1_0",
+            "0x1",
+            "1e3",
+            "١",
+            "9007199254740992",
+            "18446744073709551616",
+        ];
+        for text in no_ids {
+            assert_eq!(text.parse::<UserId>(), Err(IdError), "{text:?}");
+            let json = serde_json::to_string(text).unwrap();
+            assert!(serde_json::from_str::<UserId>(&json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn ids_show_their_kind_in_debug_and_only_the_number_in_text() {
+        assert_eq!(format!("{:?} {}", DeviceId(5), DeviceId(5)), "DeviceId(5) 5");
+    }
+
+    #[test]
+    fn random_ids_are_allowed_and_differ() {
+        let ids: std::collections::HashSet<_> = (0..1000).map(|_| UserId::random()).collect();
+        assert_eq!(ids.len(), 1000);
+        assert!(ids.iter().all(|id| (1..NUMBER_MAX).contains(&id.0)));
+    }
+}

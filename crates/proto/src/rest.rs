@@ -304,3 +304,60 @@ answers! {
         pub request_id: String,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_refuse_what_they_do_not_know_and_say_its_name() {
+        let json = r#"{"name":"a","password":"b","device_name":"c","extra":1}"#;
+        let error = serde_json::from_str::<Login>(json).unwrap_err().to_string();
+        assert!(error.contains("extra"), "{error}");
+    }
+
+    #[test]
+    fn optional_fields_may_be_left_out_and_are() {
+        let register: Register = serde_json::from_str(r#"{"name":"a","password":"b"}"#).unwrap();
+        assert_eq!((&register.display_name, &register.invite), (&None, &None));
+        assert_eq!(serde_json::to_string(&register).unwrap(), r#"{"name":"a","password":"b"}"#);
+        let json = r#"{"name":"bot"}"#;
+        assert!(!serde_json::from_str::<ServerCreateUser>(json).unwrap().system);
+    }
+
+    #[test]
+    fn answers_may_grow() {
+        let json = r#"{"id":"1","name":"a","display_name":"A","avatar":"later"}"#;
+        let user = User { id: UserId(1), name: "a".to_owned(), display_name: "A".to_owned() };
+        assert_eq!(serde_json::from_str::<User>(json).unwrap(), user);
+    }
+
+    /// Ids are strings and positions are numbers, because a JavaScript reader has doubles.
+    #[test]
+    fn a_message_has_its_published_shape() {
+        let message = Message {
+            conversation: ConversationId(7),
+            conv_seq: 3,
+            sender: UserId(1),
+            device: DeviceId(2),
+            client_seq: 4,
+            key_version: 1,
+            body: "AAEC".to_owned(),
+            created_at_ms: 1_700_000_000_123,
+        };
+        let expected = serde_json::json!({
+            "conversation": "7", "conv_seq": 3, "sender": "1", "device": "2", "client_seq": 4,
+            "key_version": 1, "body": "AAEC", "created_at_ms": 1_700_000_000_123_u64,
+        });
+        assert_eq!(serde_json::to_value(&message).unwrap(), expected);
+        assert_eq!(serde_json::from_value::<Message>(expected).unwrap(), message);
+    }
+
+    #[test]
+    fn users_of_a_relation_are_exactly_two() {
+        let two = r#"{"users":["1","2"]}"#;
+        assert_eq!(serde_json::from_str::<ServerRelation>(two).unwrap().users[1], UserId(2));
+        assert!(serde_json::from_str::<ServerRelation>(r#"{"users":["1"]}"#).is_err());
+        assert!(serde_json::from_str::<ServerRelation>(r#"{"users":["1","2","3"]}"#).is_err());
+    }
+}

@@ -17,7 +17,8 @@ pub const KEY_BYTES: usize = 32;
 pub const OVERHEAD_BYTES: usize = NONCE_BYTES + 16;
 
 const NONCE_BYTES: usize = 12;
-const AAD_BYTES: usize = 6 + 4 * 8 + 4;
+/// Length of the associated data in bytes.
+pub const AAD_BYTES: usize = 6 + 4 * 8 + 4;
 
 /// A relation's key in one version. Its `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
@@ -107,7 +108,8 @@ impl std::fmt::Debug for Key {
 }
 
 impl Place {
-    fn aad(&self) -> [u8; AAD_BYTES] {
+    /// The associated data that a sealed body is bound to; the file head gives its shape.
+    pub fn aad(&self) -> [u8; AAD_BYTES] {
         let mut aad = [0; AAD_BYTES];
         aad[..6].copy_from_slice(b"anser1");
         let numbers = [self.conversation.0, self.sender.0, self.device.0, self.client_seq];
@@ -116,5 +118,55 @@ impl Place {
         }
         aad[38..].copy_from_slice(&self.key_version.to_be_bytes());
         aad
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> Place {
+        Place {
+            conversation: ConversationId(1),
+            sender: UserId(2),
+            device: DeviceId(3),
+            client_seq: 4,
+            key_version: 5,
+        }
+    }
+
+    #[test]
+    fn what_is_sealed_opens_and_costs_the_overhead() {
+        let key = Key::random();
+        for body in [&b""[..], b"hello", &[0; 16 * 1024]] {
+            let sealed = key.seal(&place(), body);
+            assert_eq!(sealed.len(), body.len() + OVERHEAD_BYTES);
+            assert_eq!(key.open(&place(), &sealed).as_deref(), Ok(body));
+        }
+    }
+
+    /// The golden file covers the bits; this covers every byte, and every shorter length.
+    #[test]
+    fn no_byte_can_be_changed_or_missing() {
+        let key = Key::random();
+        let sealed = key.seal(&place(), b"hello");
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 0x80;
+            assert_eq!(key.open(&place(), &changed), Err(OpenError), "byte {at}");
+            assert_eq!(key.open(&place(), &sealed[..at]), Err(OpenError), "{at} bytes");
+        }
+    }
+
+    #[test]
+    fn the_same_body_never_seals_to_the_same_bytes() {
+        let key = Key::random();
+        assert_ne!(key.seal(&place(), b"hello"), key.seal(&place(), b"hello"));
+        assert_ne!(Key::random(), Key::random());
+    }
+
+    #[test]
+    fn keys_hide_in_debug() {
+        assert_eq!(format!("{:?}", Key::new([7; KEY_BYTES])), "Key(hidden)");
     }
 }

@@ -6,22 +6,46 @@
     reason = "generated from anser.proto, documented there"
 )]
 
-use bytes::{Buf, Bytes};
-use prost::encoding::{WireType, decode_key, decode_varint};
+use bytes::Bytes;
+use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
 
 include!(concat!(env!("OUT_DIR"), "/anser.v1.rs"));
 
+#[cfg(test)]
+mod tests;
+
+/// Field number of [`Entry::body`] and [`Command::body`].
+const BODY_TAG: u32 = 15;
+
 /// An encoded [`Entry`] or [`Command`] without its `body` field.
 ///
-/// The body is the last field, so this is a shorter view of the same bytes, not a copy.
-/// Bytes that are not such a message come back whole.
+/// The body is encoded last, so this is a shorter view of the same bytes, not a copy. Should fields
+/// follow it, they are cut off too. Bytes that are not such a message come back whole.
 pub fn without_body(encoded: &Bytes) -> Bytes {
     let mut rest = &encoded[..];
-    let Ok((_, WireType::LengthDelimited)) = decode_key(&mut rest) else { return encoded.clone() };
-    let Ok(len) = decode_varint(&mut rest) else { return encoded.clone() };
-    let head = encoded.len() - rest.remaining();
-    match usize::try_from(len).ok().and_then(|len| head.checked_add(len)) {
-        Some(end) if end <= encoded.len() => encoded.slice(..end),
-        _ => encoded.clone(),
+    while !rest.is_empty() {
+        let at = encoded.len() - rest.len();
+        let Ok((tag, wire_type)) = decode_key(&mut rest) else { return encoded.clone() };
+        if skip_field(wire_type, tag, &mut rest, DecodeContext::default()).is_err() {
+            return encoded.clone();
+        }
+        if tag == BODY_TAG && wire_type == WireType::LengthDelimited {
+            return encoded.slice(..at);
+        }
+    }
+    encoded.clone()
+}
+
+/// Without the token, which is a secret.
+impl std::fmt::Debug for Hello {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hello")
+            .field("version", &self.version)
+            .field("token", &"hidden")
+            .field("epoch", &self.epoch)
+            .field("position", &self.position)
+            .field("outbox_head", &self.outbox_head)
+            .field("outbox_trimmed", &self.outbox_trimmed)
+            .finish()
     }
 }

@@ -3,15 +3,16 @@
 //! A doorbell, not a delivery: what it carries is in the store already, and losing it costs latency,
 //! never a message. In process it is a call into the registry; between processes it will be gRPC.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use anser_proto::{Code, DeviceId, Seq};
 use anser_store::NewEntry;
 
 /// What a connector does with what it is told. Must not block.
 pub trait Doorbell: Send + Sync + 'static {
-    /// These rows were committed; ascending by seq within each user.
-    fn deliver(&self, entries: Vec<NewEntry>);
+    /// These rows were committed; ascending by seq within each user. `accepted`: when the oldest
+    /// command behind them was read from its socket, if one was.
+    fn deliver(&self, entries: Vec<NewEntry>, accepted: Option<Instant>);
     /// Commands of this device up to `position` are applied.
     fn ack(&self, device: DeviceId, position: Seq);
     /// These devices may not be connected any more.
@@ -30,8 +31,13 @@ impl Handle {
 
     /// See [`Doorbell::deliver`].
     pub fn deliver(&self, entries: Vec<NewEntry>) {
+        self.deliver_accepted(entries, None);
+    }
+
+    /// See [`Doorbell::deliver`]; for commands that came over a socket.
+    pub fn deliver_accepted(&self, entries: Vec<NewEntry>, accepted: Option<Instant>) {
         if !entries.is_empty() {
-            self.0.deliver(entries);
+            self.0.deliver(entries, accepted);
         }
     }
 

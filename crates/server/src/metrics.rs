@@ -10,11 +10,13 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 /// Gauge: authenticated connections now. Label `transport`: `tcp`, `ws`.
 pub const CONNECTIONS: &str = "anser_connections";
-/// Counter: connections accepted. Label `transport`.
+/// Counter: connections accepted.
 pub const CONNECTIONS_ACCEPTED_TOTAL: &str = "anser_connections_accepted_total";
-/// Counter: connections closed. Label `code`: a name of the table of codes, or `io`.
+/// Counter: connections refused because their address had too many unauthenticated ones.
+pub const CONNECTIONS_REFUSED_TOTAL: &str = "anser_connections_refused_total";
+/// Counter: connections closed. Label `code`: a name of the table of codes, or `none`.
 pub const CONNECTIONS_CLOSED_TOTAL: &str = "anser_connections_closed_total";
-/// Counter: commands decided. Label `outcome`: `applied`, `repeat`, or the code of a refusal.
+/// Counter: commands and acks decided. Label `outcome`: `applied`, `repeated` or `refused`.
 pub const COMMANDS_TOTAL: &str = "anser_commands_total";
 /// Counter: entries written to sockets, resends included.
 pub const ENTRIES_PUSHED_TOTAL: &str = "anser_entries_pushed_total";
@@ -43,6 +45,10 @@ pub const STORE_DISK_FREE_BYTES: &str = "anser_store_disk_free_bytes";
 pub const STORE_DISK_USED_BYTES: &str = "anser_store_disk_used_bytes";
 /// Gauge, always 1. Label `version`.
 pub const BUILD_INFO: &str = "anser_build_info";
+/// Gauge: 1 after the clock jumped.
+pub const RETENTION_STOPPED: &str = "anser_retention_stopped";
+/// Counter.
+pub const PRUNED_ENTRIES_TOTAL: &str = "anser_pruned_entries_total";
 
 /// What was recorded in this process; a cheap clone.
 #[derive(Clone)]
@@ -98,6 +104,9 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
 fn describe() {
     describe_gauge!(CONNECTIONS, "Authenticated connections now");
     describe_counter!(CONNECTIONS_ACCEPTED_TOTAL, "Connections accepted");
+    describe_counter!(CONNECTIONS_REFUSED_TOTAL, "Connections refused: too many of an address");
+    describe_gauge!(RETENTION_STOPPED, "1 when the clock jumped and nothing is pruned any more");
+    describe_counter!(PRUNED_ENTRIES_TOTAL, "Inbox entries pruned by retention");
     describe_counter!(CONNECTIONS_CLOSED_TOTAL, "Connections closed, by code");
     describe_counter!(COMMANDS_TOTAL, "Commands decided, by outcome");
     describe_counter!(ENTRIES_PUSHED_TOTAL, "Entries written to sockets, resends included");

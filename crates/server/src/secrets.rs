@@ -51,3 +51,12 @@ const WRAP_PLACE: anser_proto::seal::Place = anser_proto::seal::Place {
     client_seq: 0,
     key_version: 0,
 };
+
+/// The secrets of a server. `Debug` hides them.
+#[derive(Clone)]
+pub struct Secrets {
+    /// Wraps relation keys.
+    pub master_key: MasterKey,
+    /// Authorises the server API.
+    pub server_api_key: String,
+}

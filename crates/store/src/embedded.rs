@@ -73,11 +73,11 @@ struct Inner {
 }
 
 impl Options {
-    /// A store in `path` with 64 MiB of memory, a floor of 512 MiB and bodies up to 16 KiB.
+    /// A store in `path` with 128 MiB of memory, a floor of 512 MiB and bodies up to 16 KiB.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
-            memory_bytes: 64 << 20,
+            memory_bytes: 128 << 20,
             disk_floor_bytes: 512 << 20,
             body_bytes_max: 16 << 10,
             free_space: None,
@@ -101,7 +101,7 @@ impl Embedded {
         let engine = Arc::new(opened.engine);
         let (jobs, waiting) = mpsc::channel(writer::JOBS_MAX);
         let limits = Limits { body_bytes_max: options.body_bytes_max };
-        let cache = cache::Cache::new(options.memory_bytes / 4);
+        let cache = cache::Cache::new(options.memory_bytes.max(open::MEMORY_BYTES_MIN) * 3 / 8);
         let writer = Writer::new(Arc::clone(&engine), Arc::clone(&shared), cache, limits);
 
         let (alive, watched) = std::sync::mpsc::sync_channel(0);

@@ -140,6 +140,7 @@ fn table(view: &View<'_>, name: &'static str, source: Source, to: &Path) -> Resu
 
 /// Reads a table's file and compares it with the manifest.
 fn verify(folder: &Path, table: &Table) -> Result<(), String> {
+    source(&table.name)?;
     let check = || -> std::io::Result<(u64, u64, String)> {
         let mut reader = RowReader::open(&folder.join(file_name(&table.name)))?;
         while reader.row()?.is_some() {}
@@ -153,9 +154,7 @@ fn verify(folder: &Path, table: &Table) -> Result<(), String> {
 }
 
 fn load(engine: &Engine, table: &Table, backup: &Path) -> Result<(), String> {
-    let source = sources().find(|(name, _)| *name == table.name);
-    let (_, source) = source.ok_or_else(|| format!("the table {} is not known", table.name))?;
-    let (keyspace, prefix) = source.place(engine);
+    let (keyspace, prefix) = source(&table.name)?.place(engine);
     let commit = |batch: OwnedWriteBatch| batch.commit().map_err(|error| error.to_string());
     let read = |error: std::io::Error| format!("{}: {error}", file_name(&table.name));
     let mut reader = RowReader::open(&backup.join(file_name(&table.name))).map_err(read)?;
@@ -170,6 +169,12 @@ fn load(engine: &Engine, table: &Table, backup: &Path) -> Result<(), String> {
         }
     }
     commit(batch)
+}
+
+/// The source of a name, which may come from a file: nothing else becomes part of a path.
+fn source(table: &str) -> Result<Source, String> {
+    let known = sources().find(|(name, _)| *name == table);
+    known.map(|(_, source)| source).ok_or_else(|| format!("the table {table} is not known"))
 }
 
 fn file_name(table: &str) -> String {

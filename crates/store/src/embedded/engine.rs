@@ -94,10 +94,10 @@ impl View<'_> {
     pub(super) fn conversation(&self, id: ConversationId) -> Result<Option<apply::Conversation>> {
         let row = self.row::<rows::ConversationRow>("conversation", &keys::conversation(id))?;
         let Some(row) = row else { return Ok(None) };
-        let mut members = Vec::new();
-        for (key, value) in self.scan(&keys::one(keys::MEMBER, id.0))? {
-            let user = keys::last_number(&key).map(UserId).unwrap_or_default();
-            let row: rows::MemberRow = rows::decode("member", &value)?;
+        let mut members = Vec::with_capacity(row.members.len());
+        for user in row.members.iter().copied().map(UserId) {
+            let row = self.row::<rows::MemberRow>("member", &keys::member(id, user))?;
+            let row = row.unwrap_or_default();
             members.push(apply::Member {
                 user,
                 delivered: row.delivered,

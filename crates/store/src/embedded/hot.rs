@@ -9,7 +9,7 @@ use anser_proto::{ConversationId, DeviceId, UserId, wire};
 use fjall::{OwnedWriteBatch, Slice};
 use prost::Message as _;
 
-use super::cache::{Cache, Recent};
+use super::cache::{Cache, Heap, Recent};
 use super::engine::{Rows as _, View};
 use super::writer::{CommitJob, Writer};
 use super::{keys, rows};
@@ -130,7 +130,7 @@ impl Writer {
     }
 
     fn give_back(&mut self, set: WorkingSet) {
-        fn all<K: Eq + std::hash::Hash + Copy, V>(rows: IdMap<K, V>, to: &mut Recent<K, V>) {
+        fn all<K: Eq + std::hash::Hash + Copy, V: Heap>(rows: IdMap<K, V>, to: &mut Recent<K, V>) {
             rows.into_iter().for_each(|(key, value)| to.put(key, value));
         }
         all(set.devices, &mut self.cache.devices);

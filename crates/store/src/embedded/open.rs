@@ -140,11 +140,11 @@ struct Sizes {
 
 impl Sizes {
     fn new(memory_bytes: u64) -> Self {
-        let memory_bytes = memory_bytes.max(32 * MIB);
+        let memory_bytes = memory_bytes.max(MEMORY_BYTES_MIN);
         Self {
             cache_bytes: memory_bytes / 4,
             // Three keyspaces, and a full one is flushed while its successor fills.
-            memtable_bytes: (memory_bytes / 12).clamp(4 * MIB, 64 * MIB),
+            memtable_bytes: (memory_bytes / 16).clamp(2 * MIB, 64 * MIB),
             // A journal is at least 64 MiB; it is given back when the rows in it are flushed.
             journal_bytes: 512 * MIB,
         }
@@ -192,3 +192,5 @@ const FOLDER: &str = "db";
 const UNFINISHED: &str = "db.new";
 const LOCK: &str = "lock";
 const MIB: u64 = 1 << 20;
+/// Less than this is taken as this.
+pub(super) const MEMORY_BYTES_MIN: u64 = 32 * MIB;

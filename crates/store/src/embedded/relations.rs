@@ -136,7 +136,8 @@ fn set_conversation(tx: &mut Tx<'_>, pair: &Pair) -> Result<()> {
         }
     }
     let (open, key_version) = (pair.row.friends, pair.row.key_version());
-    tx.put(&key, &ConversationRow { kind: KIND_PAIR, open, key_version });
+    let members = vec![pair.row.low, pair.row.high];
+    tx.put(&key, &ConversationRow { kind: KIND_PAIR, open, key_version, members });
     Ok(())
 }
 

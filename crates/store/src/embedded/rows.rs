@@ -104,6 +104,9 @@ pub(super) struct ConversationRow {
     pub(super) open: bool,
     #[prost(uint32, tag = "3")]
     pub(super) key_version: u32,
+    /// All members ever, so that their rows are looked up and not searched for.
+    #[prost(uint64, repeated, tag = "4")]
+    pub(super) members: Vec<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]

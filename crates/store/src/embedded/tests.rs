@@ -1,5 +1,11 @@
 //! The contract, kept by the embedded engine, and what only this engine promises.
 
+mod backup;
+mod disk;
+mod fixture;
+mod kill;
+mod open;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -17,8 +23,13 @@ impl Folder {
     }
 
     fn options(&self) -> Options {
-        Options { disk_floor_bytes: 0, ..Options::new(self.0.path()) }
+        options(self.0.path())
     }
+}
+
+/// Little memory, so that tests reach the disk, and no floor.
+fn options(path: &std::path::Path) -> Options {
+    Options { disk_floor_bytes: 0, memory_bytes: 0, ..Options::new(path) }
 }
 
 #[async_trait]

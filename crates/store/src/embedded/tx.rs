@@ -10,6 +10,7 @@ use prost::Message;
 use super::cache::Cache;
 use super::engine::{Engine, Rows, View};
 use super::keys;
+use super::rows::DeviceRow;
 use crate::apply::{IdMap, NewRow, push_entry};
 use crate::{Mark, NewEntry, Result};
 
@@ -73,11 +74,12 @@ impl<'e> Tx<'e> {
         self.small.is_empty() && self.inbox.is_empty() && self.inbox_removed.is_empty()
     }
 
-    /// Moves the writes into a batch, and takes what they change out of the cache.
-    pub(super) fn into_batch(self, batch: &mut OwnedWriteBatch, cache: &mut Cache) {
+    /// Moves the writes into a batch; gives what the cache is to learn once that is committed.
+    pub(super) fn into_batch(self, batch: &mut OwnedWriteBatch) -> Learned {
         let engine = self.view.engine;
+        let mut learned = Learned { heads: self.heads, ..Learned::default() };
         for (key, value) in self.small {
-            forget(cache, &key);
+            learned.note(&key, value.as_ref());
             match value {
                 Some(value) => batch.insert(&engine.small, key, value),
                 None => batch.remove(&engine.small, key),
@@ -89,19 +91,50 @@ impl<'e> Tx<'e> {
         for key in self.inbox_removed {
             batch.remove(&engine.inbox, key);
         }
-        for user in self.heads.into_keys() {
-            cache.heads.take(user);
-        }
+        learned
     }
 }
 
-fn forget(cache: &mut Cache, key: &[u8]) {
-    let Some((table, rest)) = key.split_first() else { return };
-    let Some(id) = rest.first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes)) else { return };
-    match *table {
-        keys::DEVICE => drop(cache.devices.take(DeviceId(id))),
-        keys::CONVERSATION | keys::MEMBER => drop(cache.conversations.take(ConversationId(id))),
-        _ => {}
+/// Rows of the hot path that a transaction changed.
+#[derive(Default)]
+pub(super) struct Learned {
+    heads: IdMap<UserId, Seq>,
+    devices: Vec<(DeviceId, Option<DeviceRow>)>,
+    conversations: Vec<ConversationId>,
+}
+
+impl Learned {
+    fn note(&mut self, key: &[u8], value: Option<&Slice>) {
+        let Some((table, rest)) = key.split_first() else { return };
+        let Some(id) = rest.first_chunk::<8>().map(|id| u64::from_be_bytes(*id)) else { return };
+        match *table {
+            keys::DEVICE => {
+                let row = value.and_then(|value| DeviceRow::decode(&value[..]).ok());
+                self.devices.push((DeviceId(id), row));
+            }
+            keys::CONVERSATION | keys::MEMBER => self.conversations.push(ConversationId(id)),
+            _ => {}
+        }
+    }
+
+    /// Brings the cache up to date: who was just made or befriended is about to write.
+    pub(super) fn teach(self, cache: &mut Cache, view: &View<'_>) -> Result<()> {
+        for (user, head) in self.heads {
+            cache.heads.put(user, head);
+        }
+        for (id, row) in self.devices {
+            match row {
+                Some(row) => cache.devices.put(id, row.into()),
+                None => drop(cache.devices.take(id)),
+            }
+        }
+        for id in self.conversations {
+            match view.conversation(id)? {
+                Some(conversation) => cache.conversations.put(id, conversation),
+                None => drop(cache.conversations.take(id)),
+            }
+        }
+        Ok(())
     }
 }
 

@@ -164,8 +164,11 @@ impl Writer {
         }
         if !tx.is_empty() {
             let mut batch = self.new_batch(64);
-            tx.into_batch(&mut batch, &mut self.cache);
+            let learned = tx.into_batch(&mut batch);
             self.write(batch);
+            if let Err(error) = learned.teach(&mut self.cache, &engine.view()) {
+                fatal("what was just written can not be read", &error);
+            }
         }
         answers.into_iter().for_each(|answer| answer(None));
     }

@@ -1,0 +1,64 @@
+//! What a measurement ran on, and what a process used: read from `/proc` and the file system.
+
+use std::{fs, io, path::Path};
+
+use serde_json::{Value, json};
+
+/// `statfs` magic of tmpfs and ramfs (statfs(2)): memory, on which a sync costs nothing.
+const MEMORY_FILESYSTEMS: [i64; 2] = [0x0102_1994, 0x8584_58f6];
+
+/// The machine, for the report.
+pub(super) fn describe() -> Value {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    json!({
+        "cpu": model.map_or("unknown", |(_, model)| model),
+        "cores": cores,
+        "kernel": kernel.trim(),
+        "memory_bytes": kilobytes("/proc/meminfo", "MemTotal:"),
+    })
+}
+
+/// The type of the file system that holds `path`, as `/proc/mounts` names it.
+///
+/// # Errors
+/// The file system is held in memory: syncs would be free and the figures a lie.
+pub(super) fn disk(path: &Path) -> io::Result<String> {
+    let magic = rustix::fs::statfs(path)?.f_type;
+    let path = fs::canonicalize(path)?;
+    let mounts = fs::read_to_string("/proc/mounts")?;
+    let mounted = mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        let (point, kind) = (words.next()?, words.next()?);
+        path.starts_with(point).then_some((point.len(), kind))
+    });
+    let kind = mounted.max_by_key(|(length, _)| *length).map_or("unknown", |(_, kind)| kind);
+    if MEMORY_FILESYSTEMS.contains(&magic) {
+        let text = format!("{} is a {kind}, held in memory; give --dir on a disk", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    Ok(kind.to_owned())
+}
+
+/// CPU time that a process has used so far, in microseconds, all its threads.
+pub(super) fn cpu_us(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name in parentheses may hold spaces; fields are counted behind it (proc(5)).
+    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+    let ticks = |index| fields.split(' ').nth(index).and_then(|field| field.parse::<u64>().ok());
+    let used = ticks(11).unwrap_or(0) + ticks(12).unwrap_or(0);
+    used * 1_000_000 / rustix::param::clock_ticks_per_second()
+}
+
+/// Resident memory of a process, in bytes.
+pub(super) fn rss_bytes(pid: u32) -> u64 {
+    kilobytes(&format!("/proc/{pid}/status"), "VmRSS:")
+}
+
+fn kilobytes(file: &str, key: &str) -> u64 {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or("0");
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
+}

@@ -1,0 +1,9 @@
+//! All integration tests in one binary: a file per promise or endpoint, against a real server over
+//! real sockets.
+
+
+
+mod support;
+
+mod hostile;
+mod promises;

@@ -1,0 +1,82 @@
+//! Errors of the SDK: what kind of thing went wrong, and its source.
+
+use anser_proto::Code;
+
+/// What kind of thing went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The server can not be reached now: try again.
+    Unreachable,
+    /// The server refused, with this code.
+    Refused(Code),
+    /// There is no conversation with a key: make friends first.
+    NotFriends,
+    /// As many commands wait as are allowed: wait until the server is back.
+    OutboxFull,
+    /// The text is longer than a body may be.
+    TooLong,
+    /// The local storage failed.
+    Storage,
+    /// The client was shut down or its session ended for good.
+    Closed,
+    /// The server answered something that this version does not understand.
+    Protocol,
+}
+
+/// An error of the SDK.
+#[derive(Debug, thiserror::Error)]
+#[error("{detail}")]
+pub struct Error {
+    kind: ErrorKind,
+    detail: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// Result of an SDK call.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), source: None }
+    }
+
+    pub(crate) fn with(
+        kind: ErrorKind,
+        detail: impl Into<String>,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self { kind, detail: detail.into(), source: Some(Box::new(source)) }
+    }
+
+    pub(crate) fn storage(source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        let detail = format!("the local storage failed: {source}");
+        Self::with(ErrorKind::Storage, detail, source)
+    }
+
+    pub(crate) fn closed() -> Self {
+        Self::new(ErrorKind::Closed, "the client is closed")
+    }
+
+    /// What kind of thing went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The server's code, where it refused with one.
+    pub fn code(&self) -> Option<Code> {
+        match self.kind {
+            ErrorKind::Refused(code) => Some(code),
+            _ => None,
+        }
+    }
+
+    /// Whether the same call can succeed later.
+    pub fn is_retryable(&self) -> bool {
+        match self.kind {
+            ErrorKind::Unreachable | ErrorKind::OutboxFull => true,
+            ErrorKind::Refused(code) => code.retryable(),
+            _ => false,
+        }
+    }
+}

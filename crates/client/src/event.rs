@@ -1,0 +1,256 @@
+//! What happened, as a stream of typed events with a bound: a reader that is too slow is told how many
+//! it missed. Nothing is lost by that: messages are in the storage and on the server.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use anser_proto::{Code, ConversationId, DeviceId, Seq, UserId, rest, wire};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A message came: of somebody else, or one's own from any device.
+    Message(Message),
+    /// How far the other side has received and read a conversation. Absolute, never backwards.
+    Receipt {
+        /// Where.
+        conversation: ConversationId,
+        /// Whose receipt.
+        user: UserId,
+        /// Delivered up to here.
+        delivered: Seq,
+        /// Read up to here.
+        read: Seq,
+    },
+    /// How far this user has read, on any device.
+    ReadMark {
+        /// Where.
+        conversation: ConversationId,
+        /// Read up to here.
+        read: Seq,
+    },
+    /// The server has the commands of this device up to here, safely.
+    Sent {
+        /// The highest number.
+        client_seq: Seq,
+    },
+    /// A command of this device was not applied and never will be.
+    Rejected {
+        /// Its number.
+        client_seq: Seq,
+        /// Why; `None` when this version does not know the code.
+        code: Option<Code>,
+    },
+    /// A relation changed.
+    Relation(Relation),
+    /// Everything that waited on the server has come; what follows is live.
+    CaughtUp,
+    /// The server could not continue from this device's position: state was taken anew.
+    Reset,
+    /// The old device could not go on; this is a new one. Unsent messages moved over.
+    NewDevice(DeviceId),
+    /// The connection's state changed.
+    State(ConnectionState),
+    /// So many events were dropped because nobody read them.
+    Lagged {
+        /// How many.
+        missed: u64,
+    },
+    /// The client will not connect again.
+    Closed {
+        /// Why, where the server said it.
+        code: Option<Code>,
+    },
+}
+
+/// A message as this device sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Its number there.
+    pub conv_seq: Seq,
+    /// Who sent it.
+    pub sender: UserId,
+    /// From which device.
+    pub device: DeviceId,
+    /// Its command number there.
+    pub client_seq: Seq,
+    /// When the server took it, in milliseconds since 1970 UTC. For display, never for order.
+    pub created_at_ms: u64,
+    /// What it says.
+    pub content: Content,
+}
+
+/// What a message says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Content {
+    /// A text.
+    Text(String),
+    /// A kind of message that this version does not know.
+    Unknown,
+    /// The body does not open.
+    Unreadable(Unreadable),
+}
+
+/// Why a body does not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unreadable {
+    /// The key of this version is not to be had.
+    NoKey,
+    /// It was sealed with another key, for another place, or was changed.
+    WrongKeyOrChanged,
+    /// It opens, but is no message.
+    Malformed,
+}
+
+/// A relation as this user sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relation {
+    /// Also the id of its conversation.
+    pub id: ConversationId,
+    /// The other user.
+    pub peer: UserId,
+    /// Their user name.
+    pub peer_name: String,
+    /// The state.
+    pub state: RelationState,
+}
+
+/// The state of a relation as one of its users sees it.
+pub use wire::RelationState;
+
+/// Two facts about the connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionState {
+    /// A socket to the server is open and answers.
+    pub socket_healthy: bool,
+    /// The server has welcomed this device and everything that waited has come.
+    pub device_online: bool,
+}
+
+/// The receiving end of the events.
+#[derive(Debug)]
+pub struct Events(pub(crate) Arc<Queue>);
+
+#[derive(Debug)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    filled: Notify,
+    capacity: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    events: VecDeque<Event>,
+    missed: u64,
+    closed: bool,
+}
+
+impl Events {
+    /// The next event; `None` once the client is closed and everything was read.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            let filled = self.0.filled.notified();
+            {
+                let mut state = self.0.state.lock();
+                if let Some(event) = state.next() {
+                    return Some(event);
+                }
+                if state.closed {
+                    return None;
+                }
+            }
+            filled.await;
+        }
+    }
+
+    /// Moves everything that waits into `events`, at least one; false once the client is closed and
+    /// everything was read. For readers of many events.
+    pub async fn next_batch(&mut self, events: &mut Vec<Event>) -> bool {
+        let Some(first) = self.next().await else { return false };
+        events.push(first);
+        let mut state = self.0.state.lock();
+        events.extend(state.events.drain(..));
+        true
+    }
+}
+
+impl Queue {
+    pub(crate) fn new(capacity: usize) -> Arc<Self> {
+        let (state, filled) = (Mutex::default(), Notify::new());
+        Arc::new(Self { state, filled, capacity: capacity.max(1) })
+    }
+
+    pub(crate) fn push(&self, events: impl IntoIterator<Item = Event>) {
+        let mut state = self.state.lock();
+        for event in events {
+            if state.events.len() >= self.capacity || state.missed > 0 {
+                // The marker stands where the hole is: everything after it is dropped until it is read.
+                state.missed += 1;
+            } else {
+                state.events.push_back(event);
+            }
+        }
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    pub(crate) fn close(&self) {
+        self.state.lock().closed = true;
+        self.filled.notify_one();
+    }
+}
+
+impl State {
+    fn next(&mut self) -> Option<Event> {
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
+        let missed = std::mem::take(&mut self.missed);
+        (missed > 0).then_some(Event::Lagged { missed })
+    }
+}
+
+impl Relation {
+    pub(crate) fn from_rest(relation: &rest::Relation) -> Self {
+        Self {
+            id: relation.id,
+            peer: relation.peer.id,
+            peer_name: relation.peer.name.clone(),
+            state: state_from_name(&relation.state),
+        }
+    }
+}
+
+fn state_from_name(name: &str) -> RelationState {
+    match name {
+        "requested" => RelationState::Requested,
+        "incoming" => RelationState::Incoming,
+        "friends" => RelationState::Friends,
+        "none" => RelationState::None,
+        "blocked" => RelationState::Blocked,
+        _ => RelationState::Unspecified,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_slow_reader_is_told_what_it_missed() {
+        let queue = Queue::new(2);
+        let mut events = Events(queue.clone());
+        queue.push([Event::CaughtUp, Event::Reset, Event::CaughtUp, Event::CaughtUp]);
+        queue.close();
+        assert_eq!(events.next().await, Some(Event::CaughtUp));
+        assert_eq!(events.next().await, Some(Event::Reset));
+        assert_eq!(events.next().await, Some(Event::Lagged { missed: 2 }));
+        assert_eq!(events.next().await, None);
+    }
+}

@@ -1,0 +1,242 @@
+//! A storage in one file (redb): every transaction is on disk when it returns.
+
+use std::path::Path;
+
+use anser_proto::{ConversationId, DeviceId, Seq, UserId};
+use bytes::Bytes;
+use redb::{
+    Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
+    backends::FileBackend,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{Change, Identity, Saved, SavedRelation, Storage, Watermarks};
+use crate::{
+    error::{Error, Result},
+    event::{Content, Message, Unreadable},
+};
+
+/// Identity, epoch, position and outbox head, as JSON under a name each.
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+/// Commands by number.
+const OUTBOX: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outbox");
+/// Messages by (conversation, conv_seq), as JSON.
+const MESSAGES: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("messages");
+/// Watermarks by conversation, as JSON.
+const WATERMARKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("watermarks");
+/// Relations by id, as JSON.
+const RELATIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("relations");
+
+/// A storage in one file. The file holds secrets: it is made readable by its owner only.
+pub struct FileStorage {
+    database: Database,
+}
+
+impl FileStorage {
+    /// Opens or makes the file. Only one process can have it open.
+    ///
+    /// # Errors
+    /// It is open elsewhere, damaged, or can not be made.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let path = path.as_ref();
+        let mut options = std::fs::OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let open = || -> Result<Database, redb::Error> {
+            let database = redb::Builder::new().create_with_backend(FileBackend::new(options.open(path)?)?)?;
+            let transaction = database.begin_write()?;
+            transaction.open_table(META)?;
+            transaction.open_table(OUTBOX)?;
+            transaction.open_table(MESSAGES)?;
+            transaction.open_table(WATERMARKS)?;
+            transaction.open_table(RELATIONS)?;
+            transaction.commit()?;
+            Ok(database)
+        };
+        let database = open().map_err(|error| {
+            let detail = format!("{} can not be opened: {error}", path.display());
+            Error::with(crate::ErrorKind::Storage, detail, error)
+        })?;
+        Ok(Self { database })
+    }
+
+    fn try_load(&self) -> Result<Saved, redb::Error> {
+        let transaction = self.database.begin_read()?;
+        let meta = transaction.open_table(META)?;
+        let mut saved = Saved {
+            identity: read(meta.get("identity")?),
+            epoch: read(meta.get("epoch")?).unwrap_or_default(),
+            position: read(meta.get("position")?).unwrap_or_default(),
+            outbox_head: read(meta.get("outbox_head")?).unwrap_or_default(),
+            ..Saved::default()
+        };
+        for row in transaction.open_table(OUTBOX)?.iter()? {
+            let (client_seq, command) = row?;
+            saved.outbox.push((client_seq.value(), Bytes::copy_from_slice(command.value())));
+        }
+        for row in transaction.open_table(WATERMARKS)?.iter()? {
+            let (conversation, watermarks) = row?;
+            let watermarks: Watermarks = read(Some(watermarks)).unwrap_or_default();
+            saved.watermarks.push((ConversationId(conversation.value()), watermarks));
+        }
+        for row in transaction.open_table(RELATIONS)?.iter()? {
+            saved.relations.extend(read::<SavedRelation>(Some(row?.1)));
+        }
+        Ok(saved)
+    }
+
+    fn try_apply(&self, changes: &[Change]) -> Result<(), redb::Error> {
+        let transaction = self.database.begin_write()?;
+        for change in changes {
+            apply(&transaction, change)?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    fn try_messages(
+        &self,
+        conversation: ConversationId,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<Message>, redb::Error> {
+        let transaction = self.database.begin_read()?;
+        let table = transaction.open_table(MESSAGES)?;
+        let range = (conversation.0, 0)..(conversation.0, before.unwrap_or(u64::MAX));
+        let mut page = Vec::new();
+        for row in table.range(range)?.rev().take(limit) {
+            page.extend(read::<Row>(Some(row?.1)).map(Message::from));
+        }
+        page.reverse();
+        Ok(page)
+    }
+}
+
+impl Storage for FileStorage {
+    fn load(&mut self) -> Result<Saved> {
+        self.try_load().map_err(Error::storage)
+    }
+
+    fn apply(&mut self, changes: &[Change]) -> Result<()> {
+        self.try_apply(changes).map_err(Error::storage)
+    }
+
+    fn messages(
+        &mut self,
+        conversation: ConversationId,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<Message>> {
+        self.try_messages(conversation, before, limit).map_err(Error::storage)
+    }
+}
+
+fn apply(transaction: &WriteTransaction, change: &Change) -> Result<(), redb::Error> {
+    match change {
+        Change::Identity(identity) => become_device(transaction, identity)?,
+        Change::Position { epoch, position } => {
+            let mut meta = transaction.open_table(META)?;
+            if let Some(epoch) = epoch {
+                meta.insert("epoch", &*json(epoch))?;
+            }
+            meta.insert("position", &*json(position))?;
+        }
+        Change::Enqueue { client_seq, command } => {
+            transaction.open_table(OUTBOX)?.insert(client_seq, &**command)?;
+            transaction.open_table(META)?.insert("outbox_head", &*json(client_seq))?;
+        }
+        Change::Trim { through } => {
+            transaction.open_table(OUTBOX)?.retain_in::<u64, _>(..=*through, |_, _| false)?;
+        }
+        Change::Message(message) => {
+            let key = (message.conversation.0, message.conv_seq);
+            let row = json(&Row::from(message));
+            transaction.open_table(MESSAGES)?.insert(key, &*row)?;
+        }
+        Change::Watermarks(conversation, watermarks) => {
+            transaction.open_table(WATERMARKS)?.insert(conversation.0, &*json(watermarks))?;
+        }
+        Change::Relation(relation) => {
+            transaction.open_table(RELATIONS)?.insert(relation.id.0, &*json(relation))?;
+        }
+    }
+    Ok(())
+}
+
+fn become_device(transaction: &WriteTransaction, identity: &Identity) -> Result<(), redb::Error> {
+    let mut meta = transaction.open_table(META)?;
+    meta.insert("identity", &*json(identity))?;
+    meta.insert("epoch", &*json(&""))?;
+    meta.insert("position", &*json(&0))?;
+    meta.insert("outbox_head", &*json(&0))?;
+    transaction.open_table(OUTBOX)?.retain(|_, _| false)?;
+    Ok(())
+}
+
+/// A message as it is stored.
+#[derive(Serialize, Deserialize)]
+struct Row {
+    conversation: u64,
+    conv_seq: Seq,
+    sender: u64,
+    device: u64,
+    client_seq: Seq,
+    created_at_ms: u64,
+    /// `None`: no text, see `why`.
+    text: Option<String>,
+    /// Why there is no text: a name of [`Unreadable`], or empty for an unknown kind.
+    #[serde(default)]
+    why: String,
+}
+
+impl From<&Message> for Row {
+    fn from(message: &Message) -> Self {
+        let (text, why) = match &message.content {
+            Content::Text(text) => (Some(text.clone()), ""),
+            Content::Unknown => (None, ""),
+            Content::Unreadable(Unreadable::NoKey) => (None, "no_key"),
+            Content::Unreadable(Unreadable::WrongKeyOrChanged) => (None, "wrong_key"),
+            Content::Unreadable(Unreadable::Malformed) => (None, "malformed"),
+        };
+        Self {
+            conversation: message.conversation.0,
+            conv_seq: message.conv_seq,
+            sender: message.sender.0,
+            device: message.device.0,
+            client_seq: message.client_seq,
+            created_at_ms: message.created_at_ms,
+            text,
+            why: why.to_owned(),
+        }
+    }
+}
+
+impl From<Row> for Message {
+    fn from(row: Row) -> Self {
+        let content = match (row.text, &*row.why) {
+            (Some(text), _) => Content::Text(text),
+            (None, "no_key") => Content::Unreadable(Unreadable::NoKey),
+            (None, "wrong_key") => Content::Unreadable(Unreadable::WrongKeyOrChanged),
+            (None, "malformed") => Content::Unreadable(Unreadable::Malformed),
+            (None, _) => Content::Unknown,
+        };
+        Self {
+            conversation: ConversationId(row.conversation),
+            conv_seq: row.conv_seq,
+            sender: UserId(row.sender),
+            device: DeviceId(row.device),
+            client_seq: row.client_seq,
+            created_at_ms: row.created_at_ms,
+            content,
+        }
+    }
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("these types always have a JSON form")
+}
+
+/// A stored value; one that does not parse counts as absent, as after an upgrade that renamed it.
+fn read<T: DeserializeOwned>(value: Option<redb::AccessGuard<'_, &[u8]>>) -> Option<T> {
+    serde_json::from_slice(value?.value()).ok()
+}

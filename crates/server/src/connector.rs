@@ -1,0 +1,177 @@
+//! The role *connector*: holds the clients' long connections, over TCP and WebSocket on one port.
+//!
+//! It checks who a client is, hands its commands to the queue, pushes its inbox and passes acks on.
+//! It decides nothing about messages and stores nothing itself.
+
+mod connection;
+mod feed;
+mod greet;
+mod limits;
+mod mailbox;
+mod metrics;
+mod planted;
+mod registry;
+mod transport;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use anser_proto::{session, wire};
+use anser_store::Store;
+use tokio::net::{TcpListener, TcpStream};
+use tracing::{debug, warn};
+
+pub use registry::Registry;
+pub use transport::WEBSOCKET_PATH;
+
+use crate::{config, queue::Queue};
+use connection::Connection;
+use limits::Unauthenticated;
+use metrics::ConnectorMetrics;
+use transport::Transport;
+
+/// Connections that wait to be accepted while this process is busy: a reconnect storm's worth.
+const BACKLOG: u32 = 4096;
+/// Clients reconnect within this time after GoAway.
+const GO_AWAY_AFTER: Duration = Duration::from_secs(2);
+/// Sessions of a stopping server may finish their commands for so long.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// After this the accept loop tries again when the process is out of file descriptors.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// What the connector needs from the other parts.
+pub struct Deps {
+    /// The truth.
+    pub store: Arc<dyn Store>,
+    /// Where commands go.
+    pub queue: Arc<Queue>,
+    /// The connections of this process; the link rings here.
+    pub registry: Arc<Registry>,
+    /// The store's epoch.
+    pub epoch: String,
+}
+
+/// What all connections share.
+pub(crate) struct Context {
+    config: config::Connector,
+    session: Arc<session::Config>,
+    store: Arc<dyn Store>,
+    queue: Arc<Queue>,
+    registry: Arc<Registry>,
+    epoch: String,
+    unauthenticated: Arc<Unauthenticated>,
+    metrics: ConnectorMetrics,
+}
+
+/// The role, bound to its port.
+pub struct Connector {
+    listener: TcpListener,
+    context: Arc<Context>,
+}
+
+impl Connector {
+    /// Binds the port.
+    ///
+    /// # Errors
+    /// The address can not be bound.
+    pub fn bind(config: &config::Connector, deps: Deps) -> io::Result<Self> {
+        let listener = listen(config.listen)?;
+        let session = session::Config {
+            hello_timeout: config.hello_timeout,
+            heartbeat: config.heartbeat,
+            // Commands come back from the commit path in batches already.
+            ack_delay: Duration::ZERO,
+            ..session::Config::default()
+        };
+        let context = Context {
+            config: config.clone(),
+            session: Arc::new(session),
+            store: deps.store,
+            queue: deps.queue,
+            registry: deps.registry,
+            epoch: deps.epoch,
+            unauthenticated: Arc::default(),
+            metrics: ConnectorMetrics::new(),
+        };
+        Ok(Self { listener, context: Arc::new(context) })
+    }
+
+    /// The bound address.
+    ///
+    /// # Errors
+    /// The operating system does not tell it.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `shutdown`, then lets the sessions finish what they handed over.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        tokio::select! {
+            () = self.accept() => {}
+            () = shutdown => {}
+        }
+        let Self { listener, context } = self;
+        drop(listener);
+        context.registry.go_away(GO_AWAY_AFTER);
+        // Sockets that never said a valid Hello are not waited for.
+        if tokio::time::timeout(DRAIN_TIMEOUT, context.registry.emptied()).await.is_err() {
+            warn!(sessions = context.registry.len(), "sessions did not finish in time");
+        }
+    }
+
+    async fn accept(&self) {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, peer)) => self.open(stream, peer),
+                Err(error) => {
+                    warn!(%error, "accepting a connection failed");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                }
+            }
+        }
+    }
+
+    fn open(&self, stream: TcpStream, peer: SocketAddr) {
+        let context = self.context.clone();
+        let max = context.config.unauthenticated_per_address;
+        let Some(guest) = context.unauthenticated.enter(peer.ip(), max) else {
+            debug!(%peer, "too many unauthenticated connections of one address");
+            context.metrics.refused.increment(1);
+            return;
+        };
+        context.metrics.accepted.increment(1);
+        tokio::spawn(async move {
+            let _ = stream.set_nodelay(true);
+            let within = context.config.hello_timeout;
+            match Box::pin(Transport::accept(stream, within)).await {
+                Ok(transport) => Connection::new(context, transport, guest).run().await,
+                Err(error) => debug!(%peer, %error, "a connection ended before its first frame"),
+            }
+        });
+    }
+}
+
+impl Context {
+    fn heartbeat_ms(&self) -> u32 {
+        u32::try_from(self.session.heartbeat.as_millis()).unwrap_or(u32::MAX)
+    }
+
+    fn limits(&self) -> wire::Limits {
+        let bytes = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+        wire::Limits {
+            frame_bytes_max: bytes(self.config.frame_bytes_max),
+            body_bytes_max: bytes(self.config.body_bytes_max),
+            commands_in_flight_max: self.session.commands_max,
+            entries_in_flight_max: self.session.entries_max,
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}

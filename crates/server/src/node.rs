@@ -1,0 +1,219 @@
+//! The node: the only place that knows which roles and back ends are on. It opens the shared parts,
+//! binds the roles, runs them, and stops them in an order that loses nothing.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anser_proto::rest;
+use anser_store::{Store, embedded::Embedded};
+use anyhow::Context as _;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    api::{
+        self, Api,
+        admin::{self, Admin},
+    },
+    config::{self, Config},
+    connector::{self, Connector, Registry, WEBSOCKET_PATH},
+    link, metrics,
+    ops::{self, Ops, Ready},
+    presence,
+    queue::Queue,
+    retention,
+    secrets::Secrets,
+    token,
+    transfer::Transfer,
+};
+
+/// The admin socket's name in the data folder.
+pub const ADMIN_SOCKET: &str = "admin.sock";
+/// The database's folder in the data folder.
+const DATABASE: &str = "db";
+
+/// A whole server in one process, bound and ready to run.
+pub struct Node {
+    config: Config,
+    store: Arc<dyn Store>,
+    queue: Arc<Queue>,
+    ready: Ready,
+    transfer: Transfer,
+    connector: Connector,
+    api: Api,
+    admin: Admin,
+    ops: Ops,
+    addresses: Addresses,
+}
+
+/// Where a node listens.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// TCP frames and WebSocket.
+    pub connector: SocketAddr,
+    /// REST.
+    pub api: SocketAddr,
+    /// Health and metrics.
+    pub ops: SocketAddr,
+    /// Administration.
+    pub admin: PathBuf,
+}
+
+impl Node {
+    /// Opens the store and binds everything; nothing is served yet.
+    ///
+    /// # Errors
+    /// The data folder is in use or damaged, the master key is not the one that this data was written
+    /// with, or an address can not be bound.
+    pub async fn bind(config: Config, secrets: Secrets) -> anyhow::Result<Self> {
+        let metrics = metrics::install()?;
+        let store = open_store(&config)?;
+        let meta = store.meta().await?;
+        check_master_key(&*store, &secrets).await?;
+
+        let queue = Arc::new(Queue::default());
+        let registry = Arc::new(Registry::default());
+        let link = link::Handle::local(registry.clone());
+        let presence = presence::Handle::local(registry.clone());
+        let transfer = Transfer::new(queue.clone(), store.clone(), link.clone());
+
+        let listen = config.connector.listen;
+        let connector_deps = connector::Deps {
+            store: store.clone(),
+            queue: queue.clone(),
+            registry,
+            epoch: meta.epoch,
+        };
+        let connector = Connector::bind(&config.connector, connector_deps)
+            .with_context(|| format!("connector.listen = {listen}"))?;
+        let advertised = advertise(&config.connector, connector.local_addr()?);
+
+        let api_deps = api::Deps {
+            store: store.clone(),
+            link,
+            keys: secrets.master_key.clone(),
+            server_key_hash: Some(token::hash(&secrets.server_api_key)),
+            connectors: Arc::new(move || vec![advertised.clone()]),
+            limits: api::Limits {
+                frame_bytes_max: config.connector.frame_bytes_max,
+                body_bytes_max: config.connector.body_bytes_max,
+            },
+        };
+        let api = Api::bind(&config.api, api_deps.clone()).await?;
+        let admin_path = admin_socket(&config.node.data_dir);
+        let admin_deps = admin::Deps {
+            api: api_deps,
+            config: config.api.clone(),
+            data_dir: config.node.data_dir.clone(),
+            connections: Some(Arc::new(move || presence.count() as u64)),
+        };
+        let admin = Admin::bind(&admin_path, admin_deps)?;
+        let ready = Ready::default();
+        let listen = config.ops.listen;
+        let ops_deps = ops::Deps { store: store.clone(), metrics, ready: ready.clone() };
+        let ops = Ops::bind(&config.ops, ops_deps)
+            .await
+            .with_context(|| format!("ops.listen = {listen}"))?;
+
+        let addresses = Addresses {
+            connector: connector.local_addr()?,
+            api: api.local_addr(),
+            ops: ops.local_addr(),
+            admin: admin_path,
+        };
+        Ok(Self { config, store, queue, ready, transfer, connector, api, admin, ops, addresses })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Serves until `shutdown` or the first failure of a part, then stops: sessions finish what they
+    /// handed over, the queue is emptied into the store, the store is synced and closed.
+    ///
+    /// # Errors
+    /// A part failed.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let Self { config, store, queue, ready, transfer, connector, api, admin, ops, .. } = self;
+        let (front_stop, ops_stop) = (CancellationToken::new(), CancellationToken::new());
+        let stopped = || front_stop.clone().cancelled_owned();
+        let mut front = JoinSet::new();
+        front.spawn(connector.run(stopped()));
+        front.spawn(api.run(stopped()));
+        front.spawn(admin.run(stopped()));
+        let pruning = tokio::spawn(retention::run(store.clone(), config.retention.clone()));
+        let health = tokio::spawn(ops.run(ops_stop.clone().cancelled_owned()));
+        let mut commits = tokio::spawn(transfer.run());
+        ready.set(true);
+
+        let failure = tokio::select! {
+            () = shutdown => None,
+            ended = &mut commits => Some(anyhow::anyhow!("the transfer ended: {ended:?}")),
+            Some(ended) = front.join_next() => Some(anyhow::anyhow!("a role ended: {ended:?}")),
+        };
+        info!("stopping");
+        ready.set(false);
+        pruning.abort();
+        front_stop.cancel();
+        let finish = async {
+            while front.join_next().await.is_some() {}
+            queue.close();
+            if failure.is_none() {
+                commits.await??;
+            }
+            store.close().await?;
+            anyhow::Ok(())
+        };
+        let limit = config.node.shutdown_timeout;
+        let finished = tokio::time::timeout(limit, finish).await;
+        ops_stop.cancel();
+        let _ = health.await;
+        match (failure, finished) {
+            (Some(failure), _) => Err(failure),
+            (None, Ok(finished)) => finished,
+            (None, Err(_)) => {
+                // What is acked is synced already, so leaving now loses nothing.
+                warn!("stopping took longer than the limit; leaving");
+                Ok(())
+            }
+        }
+    }
+}
+
+fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    let path = config.node.data_dir.join(DATABASE);
+    let options = anser_store::embedded::Options {
+        memory_bytes: config.store.memory_bytes,
+        disk_floor_bytes: config.store.disk_floor_bytes,
+        body_bytes_max: config.connector.body_bytes_max,
+        ..anser_store::embedded::Options::new(&path)
+    };
+    let store = Embedded::open(options).with_context(|| format!("database {}", path.display()))?;
+    Ok(Arc::new(store))
+}
+
+async fn check_master_key(store: &dyn Store, secrets: &Secrets) -> anyhow::Result<()> {
+    let check = secrets.master_key.check();
+    anyhow::ensure!(
+        store.claim_key_check(check.clone()).await? == check,
+        "the master key is not the one that this data was written with; put the right file back"
+    );
+    Ok(())
+}
+
+/// What clients are told of this process's connector.
+fn advertise(config: &config::Connector, bound: SocketAddr) -> rest::Connector {
+    let tcp = config.advertise.clone().unwrap_or_else(|| bound.to_string());
+    let ws = format!("ws://{tcp}{WEBSOCKET_PATH}");
+    rest::Connector { tcp, ws }
+}
+
+/// The admin socket of a data folder.
+pub fn admin_socket(data_dir: &Path) -> PathBuf {
+    data_dir.join(ADMIN_SOCKET)
+}

@@ -1,0 +1,78 @@
+//! Retention: prunes inbox entries that are old and that every device seen since has passed. History
+//! is not touched.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anser_store::Store;
+use tokio::time::MissedTickBehavior;
+use tracing::{debug, error, warn};
+
+use crate::{
+    clock, config,
+    metrics::{PRUNED_ENTRIES_TOTAL, RETENTION_STOPPED},
+};
+
+/// How often the job looks.
+const INTERVAL: Duration = Duration::from_secs(600);
+/// Rows of one transaction: short enough to hide between two commits.
+const ROWS_PER_STEP: usize = 1_000;
+/// A wall clock that moved more than this against the monotonic one is wrong now or was before:
+/// pruning by it could delete what is needed (DESIGN section 4).
+const CLOCK_JUMP_MAX_MS: u64 = 24 * 3600 * 1000;
+
+/// Prunes for ever. Ends only when the clock jumped; a restart, by a person who looked, resumes it.
+pub async fn run(store: Arc<dyn Store>, config: config::Retention) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (wall_start, start) = (clock::now_ms(), Instant::now());
+    loop {
+        ticks.tick().await;
+        let now_ms = clock::now_ms();
+        if jumped(wall_start, now_ms, start.elapsed()) {
+            error!("the clock moved by more than a day: retention stops until the next start");
+            metrics::gauge!(RETENTION_STOPPED).set(1.0);
+            return;
+        }
+        let kept_ms = u64::try_from(config.inbox.as_millis()).unwrap_or(u64::MAX);
+        prune(&*store, now_ms.saturating_sub(kept_ms)).await;
+    }
+}
+
+async fn prune(store: &dyn Store, older_than_ms: u64) {
+    loop {
+        match store.prune(older_than_ms, ROWS_PER_STEP).await {
+            Ok(0) => return,
+            Ok(rows) => {
+                debug!(rows, "pruned inbox entries");
+                metrics::counter!(PRUNED_ENTRIES_TOTAL).increment(rows);
+            }
+            Err(error) => {
+                warn!(%error, "pruning failed; the next round tries again");
+                return;
+            }
+        }
+    }
+}
+
+fn jumped(wall_start_ms: u64, wall_now_ms: u64, elapsed: Duration) -> bool {
+    let expected = wall_start_ms + u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    wall_now_ms.abs_diff(expected) > CLOCK_JUMP_MAX_MS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_runs_along_is_trusted() {
+        let day = 24 * 3600 * 1000;
+        let elapsed = Duration::from_secs(3600);
+        assert!(!jumped(1_000_000, 1_000_000 + 3_600_000, elapsed));
+        assert!(!jumped(1_000_000, 1_000_000 + 3_600_000 + day, elapsed));
+        assert!(jumped(1_000_000, 1_000_000 + 3_600_000 + day + 1, elapsed));
+        assert!(jumped(10 * day, 8 * day, elapsed), "back too");
+    }
+}
