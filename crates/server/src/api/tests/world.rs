@@ -217,7 +217,7 @@ impl World {
 }
 
 impl Answer {
-    async fn read(response: axum::response::Response) -> Self {
+    pub(super) async fn read(response: axum::response::Response) -> Self {
         let (parts, body) = response.into_parts();
         let body = axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec();
         Self { status: parts.status.as_u16(), headers: parts.headers, body }
