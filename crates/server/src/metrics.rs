@@ -1,5 +1,5 @@
 //! Metrics by Prometheus conventions. The names are constants here, each with its unit in its name
-//! and its help text in [`describe`]; the parts record through the `metrics` macros.
+//! and its help text in `describe`; the parts record through the `metrics` macros.
 //!
 //! Labels have few values: codes, outcomes, route templates. Never a user, a device or an address.
 

@@ -38,7 +38,7 @@ bodies! {
     }
     /// `POST /admin/backup`.
     pub struct Backup {
-        /// An absolute path on the server's machine that does not exist yet.
+        /// The absolute path of a new or empty folder on the server's machine.
         pub path: String,
     }
     /// `POST /admin/users/batch`: users without password, with one device each, for load tests.

@@ -57,7 +57,7 @@ impl<T: DeserializeOwned + Send + 'static, S: Send + Sync> FromRequestParts<S> f
             |rejection: axum::extract::rejection::QueryRejection| {
                 let text = std::error::Error::source(&rejection)
                     .map_or_else(|| rejection.to_string(), ToString::to_string);
-                Error::invalid(format!("The query string is not valid: {}.", with_hint(&text)))
+                Error::invalid(format!("The query string is not valid: {}", with_hint(&text)))
             },
         )?;
         Ok(Self(value))
@@ -106,7 +106,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     }
     serde_json::from_slice(bytes).map_err(|error| match error.classify() {
         Category::Data => {
-            Error::invalid(format!("The body is not valid: {}.", with_hint(&error.to_string())))
+            Error::invalid(format!("The body is not valid: {}", with_hint(&error.to_string())))
         }
         Category::Syntax | Category::Eof | Category::Io => {
             Error::new(Code::Malformed, format!("The body is not JSON: {error}."))
@@ -114,17 +114,17 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     })
 }
 
-/// Adds "did you mean" when the text is serde's complaint about an unknown name.
+/// Ends the sentence; with "did you mean" when it is serde's complaint about an unknown name.
 fn with_hint(text: &str) -> String {
     let mut names = text.split('`').skip(1).step_by(2);
     let unknown = ["unknown field", "unknown variant"].iter().any(|what| text.contains(what));
-    let Some(wrong) = names.next().filter(|_| unknown) else { return text.to_owned() };
+    let Some(wrong) = names.next().filter(|_| unknown) else { return format!("{text}.") };
     let nearest = names.map(|name| (distance(wrong, name), name)).min();
     match nearest {
         Some((distance, name)) if distance <= HINT_DISTANCE_MAX => {
             format!("{text}; did you mean `{name}`?")
         }
-        _ => text.to_owned(),
+        _ => format!("{text}."),
     }
 }
 

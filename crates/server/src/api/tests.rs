@@ -4,6 +4,7 @@ mod accounts;
 mod admin;
 mod conversations;
 mod document;
+mod layer;
 mod listener;
 mod product;
 mod relations;

@@ -130,6 +130,13 @@ async fn status_and_backup() {
     }
     let relative = world.operate("POST /admin/backup", json!({ "path": "backup" })).await;
     assert!(relative.problem(Code::InvalidRequest).contains("absolute"));
+    let path = json!({ "path": world.dir.path().join("backup") });
+    let backup = world.operate("POST /admin/backup", path.clone()).await;
+    let report = backup.json();
+    backup.is(200, &json!({ "rows": report["rows"], "bytes": report["bytes"] }));
+    assert!(world.dir.path().join("backup/manifest").exists());
+    let again = world.operate("POST /admin/backup", path).await.problem(Code::Unavailable);
+    assert!(again.contains("not empty"), "the operator is told why: {again}");
 }
 
 #[tokio::test]

@@ -164,3 +164,43 @@ async fn the_docs_page_needs_no_other_host() {
         "{setup}"
     );
 }
+
+/// `METHOD /path` of every curl call in a page.
+fn calls(page: &str) -> Vec<String> {
+    let calls = page.split("\ncurl ").skip(1).map(|call| {
+        let call = call.split("```").next().unwrap();
+        let (method, rest) = match call.strip_prefix("-X ") {
+            Some(rest) => rest.split_once(' ').unwrap(),
+            None => ("GET", call),
+        };
+        let path = rest.split("$ANSER").nth(1).unwrap();
+        let path = path.split([' ', '"', '?']).next().unwrap();
+        format!("{method} {path}")
+    });
+    calls.collect()
+}
+
+#[tokio::test]
+async fn the_page_about_embedding_shows_every_call_of_the_server_api_and_no_other() {
+    let page = include_str!("../../../../../docs/embed.md");
+    let mut shown = calls(page);
+    shown.sort_unstable();
+    shown.dedup();
+    let world = World::new();
+    let operations = operations(&world).await.into_iter();
+    let server = operations.filter(|(_, _, op)| op["security"][0]["server_key"].is_array());
+    let id = "6651432605374635";
+    let mut expected: Vec<_> = server
+        .map(|(method, path, _)| format!("{method} {}", path.replace("{user}", id)))
+        .collect();
+    expected.sort_unstable();
+    assert_eq!(shown, expected);
+
+    for body in page.split("-d '").skip(1).map(|rest| rest.split('\'').next().unwrap()) {
+        let body: Value = serde_json::from_str(body).unwrap();
+        assert!(body.is_object(), "{body}");
+    }
+    for answer in page.split("```json\n").skip(1).map(|rest| rest.split("\n```").next().unwrap()) {
+        serde_json::from_str::<Value>(answer).unwrap();
+    }
+}

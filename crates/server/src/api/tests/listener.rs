@@ -21,6 +21,9 @@ const LIMITS: Limits = Limits {
 };
 const REQUEST: &[u8] = b"GET /small HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
 
+/// Virtual; longer than all limits.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
 struct Server {
     address: std::net::SocketAddr,
     stop: oneshot::Sender<()>,
@@ -49,7 +52,8 @@ async fn answer(address: std::net::SocketAddr) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(REQUEST).await.unwrap();
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    let read = stream.read_to_string(&mut answer);
+    tokio::time::timeout(PATIENCE, read).await.expect("an answer").unwrap();
     answer
 }
 

@@ -121,6 +121,19 @@ async fn a_system_user_sends_sealed_text_to_strangers_and_becomes_their_friend()
 }
 
 #[tokio::test]
+async fn the_newest_version_of_the_key_seals() {
+    let world = World::new();
+    let (alice, shop) = (world.person("alice").await, world.system("shop").await);
+    world.tell(shop, alice.id, "sealed with version 1", "1").await;
+    let body = json!({ "users": [alice.id, shop] });
+    world.ask("DELETE /v1/server/relations", SERVER_KEY, body).await.is_empty();
+    world.tell(shop, alice.id, "sealed with version 2", "2").await;
+    assert_eq!(last_text(&world, &alice).await, "sealed with version 2");
+    let relations = world.get("/v1/relations", &alice.token).await.json();
+    assert_eq!(relations["relations"][0]["keys"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn an_idempotency_key_sends_once_and_is_each_users_own() {
     let world = World::new();
     let (alice, shop) = (world.person("alice").await, world.system("shop").await);
@@ -139,22 +152,22 @@ async fn an_idempotency_key_sends_once_and_is_each_users_own() {
     assert_eq!(other.json()["repeated"], false);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_at_once_are_all_sent_once() {
     let world = std::sync::Arc::new(World::new());
     let (alice, shop) = (world.person("alice").await, world.system("shop").await);
     let mut tasks = tokio::task::JoinSet::new();
-    for n in 0..40 {
+    for n in 0..400 {
         let (world, to) = (std::sync::Arc::clone(&world), alice.id);
         // Each key twice.
         tasks.spawn(async move {
-            let key = (n % 20).to_string();
+            let key = (n % 200).to_string();
             world.tell(shop, to, &key, &key).await.json()["repeated"] == true
         });
     }
     let repeated = tasks.join_all().await.into_iter().filter(|repeated| *repeated).count();
-    assert_eq!(repeated, 20);
-    assert_eq!(head(&world, &alice).await, 20);
+    assert_eq!(repeated, 200);
+    assert_eq!(head(&world, &alice).await, 200);
 }
 
 #[tokio::test]

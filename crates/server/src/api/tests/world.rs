@@ -1,6 +1,6 @@
 //! A store in a temporary folder, the routers over it, and a doorbell that remembers.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use anser_proto::{Code, DeviceId, Seq, UserId, rest};
 use anser_store::{
@@ -61,7 +61,7 @@ pub(super) enum Ring {
 struct Bell(Mutex<Vec<Ring>>);
 
 impl link::Doorbell for Bell {
-    fn deliver(&self, entries: Vec<NewEntry>) {
+    fn deliver(&self, entries: Vec<NewEntry>, _: Option<Instant>) {
         self.0.lock().extend(entries.iter().map(|entry| Ring::Entry(entry.user, entry.seq)));
     }
     fn ack(&self, _: DeviceId, _: Seq) {}
@@ -217,7 +217,7 @@ impl World {
 }
 
 impl Answer {
-    async fn read(response: axum::response::Response) -> Self {
+    pub(super) async fn read(response: axum::response::Response) -> Self {
         let (parts, body) = response.into_parts();
         let body = axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec();
         Self { status: parts.status.as_u16(), headers: parts.headers, body }
