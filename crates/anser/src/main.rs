@@ -1,25 +1,85 @@
-//! The one binary.
+//! The one binary: the server and its tools. Each command is a module that reads as a recipe.
+
+mod admin;
+mod backup;
 mod bench;
-use clap::Parser;
+mod completions;
+mod config;
+mod doctor;
+mod failure;
+mod global;
+mod init;
+mod serve;
+mod user;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::Failure;
+use global::Global;
+
+/// Anser: a self-hosted instant-messaging server that loses nothing
 #[derive(Parser)]
-enum Cli { Bench(bench::Options), Serve { #[arg(long)] data_dir: std::path::PathBuf, #[arg(long)] connector_listen: String, #[arg(long)] api_listen: String, #[arg(long)] ops_listen: String } }
+#[command(name = "anser", version, about, propagate_version = true)]
+#[command(after_help = failure::EXIT_CODES_HELP)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server; the first start makes its configuration and secrets
+    Serve(serve::Args),
+    /// Make the data folder, configuration and secrets, and do not start
+    Init,
+    /// Manage accounts of the running server
+    #[command(subcommand)]
+    User(user::Command),
+    /// Check the installation and say what to do
+    Doctor(doctor::Args),
+    /// Show and check the configuration; export the master key
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Write a consistent copy of the running server's data
+    Backup(backup::BackupArgs),
+    /// Make a new data folder from a backup
+    Restore(backup::RestoreArgs),
+    /// Measure Anser on this machine
+    Bench(bench::Options),
+    /// Print a completion script for a shell
+    Completions(completions::Args),
+}
+
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    match Cli::parse() {
-        Cli::Bench(options) => { if !bench::run(&options).await? { std::process::exit(1) } }
-        Cli::Serve { data_dir, .. } => {
-            let mut config = anser_server::config::Config::default();
-            std::fs::create_dir_all(&data_dir)?;
-            config.node.data_dir = data_dir;
-            config.connector.listen.set_port(0); config.api.listen.set_port(0); config.ops.listen.set_port(0);
-            config.connector.commands_per_second = 1_000_000; config.connector.commands_burst = 1_000_000; config.connector.unauthenticated_per_address = 20000;
-            let secrets = anser_server::secrets::Secrets { master_key: anser_server::secrets::MasterKey::new([7;32]), server_api_key: "x".into() };
-            let node = anser_server::node::Node::bind(config, secrets).await?;
-            let a = node.addresses().clone();
-            println!("connector {}\napi http://{}\nadmin {}\nready", a.connector, a.api, a.admin.display());
-            let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-            node.run(async move { term.recv().await; }).await?;
-        }
+async fn main() -> ExitCode {
+    let Cli { global, command } = Cli::parse();
+    let done = match command {
+        Command::Serve(args) => serve::run(&global, args).await,
+        Command::Init => init::run(&global),
+        Command::User(command) => user::run(&global, command).await,
+        Command::Doctor(args) => doctor::run(&global, args).await,
+        Command::Config(command) => config::run(&global, command),
+        Command::Backup(args) => backup::backup(&global, args).await,
+        Command::Restore(args) => backup::restore(args),
+        Command::Bench(options) => bench::run(&options).await,
+        Command::Completions(args) => completions::run(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
 }

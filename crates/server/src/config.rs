@@ -1,10 +1,18 @@
-//! The resolved configuration: one struct per concern. How it is read (file, environment, flags) is
-//! in the submodules.
+//! The resolved configuration: one struct per concern. `keys` is the table of all keys, `load` reads
+//! them from file, environment and flags.
+
+mod keys;
+mod load;
+#[cfg(test)]
+mod tests;
+
+pub use keys::{KEYS, Key};
+pub use load::{LoadError, Loader, Setting, Source, default_text, process_environment};
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Everything a node needs to know.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// Where data and secrets are.
     pub node: Node,
@@ -23,7 +31,7 @@ pub struct Config {
 }
 
 /// The process.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     /// Data, secrets and the admin socket (`admin.sock`).
     pub data_dir: PathBuf,
@@ -34,7 +42,7 @@ pub struct Node {
 }
 
 /// Long connections.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connector {
     /// TCP frames and WebSocket (`/v1/connect`) on the same port.
     pub listen: SocketAddr,
@@ -72,7 +80,7 @@ pub enum Registration {
 }
 
 /// REST.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Api {
     /// Where REST listens.
     pub listen: SocketAddr,
@@ -93,14 +101,14 @@ pub struct Api {
 }
 
 /// Health and metrics, on a local port.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ops {
     /// `/livez`, `/readyz`, `/metrics`.
     pub listen: SocketAddr,
 }
 
 /// The database.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
     /// Memory for caches and write buffers.
     pub memory_bytes: u64,
@@ -109,14 +117,14 @@ pub struct Store {
 }
 
 /// How long things are kept.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// Inbox entries older than this that all devices passed are pruned.
     pub inbox: Duration,
 }
 
 /// What is logged.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// JSON lines instead of text.
     pub json: bool,

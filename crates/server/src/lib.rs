@@ -4,6 +4,7 @@
 
 pub mod node;
 pub mod config;
+pub mod logging;
 pub mod secrets;
 
 pub mod connector;

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -21,7 +21,7 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     Transport, machine,
@@ -100,13 +100,11 @@ struct Check {
     out_of_order: u64,
 }
 
-/// What receivers tell while they run.
+/// What receivers tell while they run, and when they are to end.
 #[derive(Default)]
 struct Progress {
     delivered: AtomicU64,
-    /// Told what each sender sent once sending is over.
-    finished: AtomicBool,
-    moved: Notify,
+    finished: watch::Sender<bool>,
 }
 
 /// Measures and reports.
@@ -246,11 +244,12 @@ async fn receive(
     let (mut check, mut latencies) = (Check::default(), Latencies::new());
     let mut seen = sender::Seen::default();
     let mut batch = Vec::new();
+    let mut finished = progress.finished.subscribe();
     loop {
         let more = tokio::select! {
             biased;
             more = events.next_batch(&mut batch) => more,
-            () = progress.moved.notified(), if progress.finished.load(Ordering::Acquire) => false,
+            _ = finished.wait_for(|finished| *finished) => false,
         };
         let mut delivered = 0;
         for event in batch.drain(..) {
@@ -293,12 +292,8 @@ async fn collect(
     mut receivers: JoinSet<anyhow::Result<(Check, Latencies)>>,
 ) -> anyhow::Result<(Check, Latencies)> {
     let (mut check, mut latencies) = (Check::default(), Latencies::new());
-    progress.finished.store(true, Ordering::Release);
-    while !receivers.is_empty() {
-        // A receiver may be between its check of `finished` and its wait: tell until all heard.
-        progress.moved.notify_waiters();
-        let ended = tokio::time::timeout(Duration::from_millis(20), receivers.join_next()).await;
-        let Ok(Some(ended)) = ended else { continue };
+    progress.finished.send_replace(true);
+    while let Some(ended) = receivers.join_next().await {
         let (one, theirs) = ended??;
         check.received += one.received;
         check.duplicated += one.duplicated;

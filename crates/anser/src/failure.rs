@@ -1,0 +1,69 @@
+//! How a command fails: what to tell, and the exit status, which scripts may rely on.
+
+use std::process::ExitCode;
+
+use anser_client::ErrorKind;
+
+/// For `--help`.
+pub(crate) const EXIT_CODES_HELP: &str = "Exit status: 0 done; 1 failed, or a check failed; 2 wrong \
+usage; 69 the server can not be reached; 77 not allowed; 78 the configuration is wrong";
+
+/// Why a command ends without having done its work.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    status: u8,
+    error: anyhow::Error,
+}
+
+/// Result of a command.
+pub(crate) type Result<T = ()> = std::result::Result<T, Failure>;
+
+impl Failure {
+    /// A check of the command's own failed, and was told already or says it here.
+    pub(crate) fn check(text: impl Into<String>) -> Self {
+        Self { status: 1, error: anyhow::Error::msg(text.into()) }
+    }
+
+    /// `EX_UNAVAILABLE` of sysexits.h: the server can not be reached.
+    pub(crate) fn unavailable(error: impl Into<anyhow::Error>) -> Self {
+        Self { status: 69, error: error.into() }
+    }
+
+    /// `EX_NOPERM`: the server says no.
+    pub(crate) fn not_allowed(error: impl Into<anyhow::Error>) -> Self {
+        Self { status: 77, error: error.into() }
+    }
+
+    /// `EX_CONFIG`.
+    pub(crate) fn config(error: impl Into<anyhow::Error>) -> Self {
+        Self { status: 78, error: error.into() }
+    }
+
+    /// Tells the error with its causes, and gives the exit status.
+    pub(crate) fn report(&self) -> ExitCode {
+        eprintln!("anser: {:#}", self.error);
+        ExitCode::from(self.status)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self { status: 1, error }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::from(anyhow::Error::from(error))
+    }
+}
+
+impl From<anser_client::Error> for Failure {
+    fn from(error: anser_client::Error) -> Self {
+        match error.kind() {
+            ErrorKind::Unreachable => Self::unavailable(error),
+            ErrorKind::Refused(_) => Self::not_allowed(error),
+            _ => Self::from(anyhow::Error::from(error)),
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! `anser init`: makes the data folder with configuration and secrets. `serve` does the same on its
+//! first start.
+
+use std::{fs, io, os::unix::fs::DirBuilderExt as _, path::Path};
+
+use anser_server::{config, secrets::Secrets};
+use anyhow::Context as _;
+
+use crate::{
+    failure::{Failure, Result},
+    global::{CONFIG_FILE, Global},
+};
+
+/// Makes what is missing.
+///
+/// # Errors
+/// The configuration is wrong, or the folder can not be written.
+pub(crate) fn run(global: &Global) -> Result {
+    let config = global.load()?;
+    prepare(&config.node.data_dir)?;
+    println!("{} is ready; start with: anser serve", config.node.data_dir.display());
+    Ok(())
+}
+
+/// Makes the folder, the configuration file and the secrets, as far as they are missing.
+pub(crate) fn prepare(data_dir: &Path) -> Result<Secrets> {
+    let prepare = || {
+        let mut folder = fs::DirBuilder::new();
+        folder.recursive(true).mode(0o700).create(data_dir)?;
+        let file = data_dir.join(CONFIG_FILE);
+        match fs::OpenOptions::new().write(true).create_new(true).open(&file) {
+            Ok(mut opened) => io::Write::write_all(&mut opened, config::default_text().as_bytes()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
+        }
+    };
+    prepare().with_context(|| format!("the data folder {}", data_dir.display()))?;
+    Secrets::load_or_create(data_dir).map_err(Failure::config)
+}

@@ -1,0 +1,176 @@
+//! Every key of the configuration, once: name, default, meaning, and how its text becomes a value. The
+//! file, the environment, the flags and `anser config default` all read this table.
+
+use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use super::{Config, Registration};
+
+/// One key.
+pub struct Key {
+    /// The table in the file.
+    pub section: &'static str,
+    /// The name in that table.
+    pub name: &'static str,
+    /// The default, as it would be written in the file.
+    pub default: &'static str,
+    /// What it means, with unit and reason.
+    pub doc: &'static str,
+    /// Parses a text into the configuration; the error says what a right text looks like.
+    pub(super) set: fn(&mut Config, &str) -> Result<(), String>,
+}
+
+impl Key {
+    /// The environment variable that sets it.
+    pub fn variable(&self) -> String {
+        format!("ANSER_{}__{}", self.section, self.name).to_uppercase()
+    }
+
+    /// `section.name`.
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.section, self.name)
+    }
+}
+
+macro_rules! keys {
+    ($($section:ident . $name:ident = $default:literal, $parse:expr, $doc:literal;)*) => {
+        /// All keys, in the order in which they are shown.
+        pub const KEYS: &[Key] = &[$(Key {
+            section: stringify!($section),
+            name: stringify!($name),
+            default: $default,
+            doc: $doc,
+            set: |config, text| {
+                config.$section.$name = $parse(text)?;
+                Ok(())
+            },
+        },)*];
+    };
+}
+
+keys! {
+    node.data_dir = "\"data\"", path,
+        "Folder of the database, the secrets and the admin socket. Relative to the folder that the\nserver is started in.";
+    node.insecure_public = "false", boolean,
+        "Lets the server listen on addresses that other machines reach, without TLS. Set it only behind\na proxy that speaks TLS, or in a network that you trust.";
+    node.shutdown_timeout = "\"10s\"", duration,
+        "Most time from SIGTERM to the end of the process. Nothing acked is lost when it is over.";
+
+    connector.listen = "\"127.0.0.1:7400\"", address,
+        "Where clients hold their connections: TCP frames and WebSocket (/v1/connect) on one port.";
+    connector.advertise = "\"\"", optional,
+        "host:port that clients are told to connect to; empty: the listening address. Set it behind a\nproxy or a port mapping.";
+    connector.heartbeat = "\"30s\"", duration,
+        "Clients ping so often; 2.5 of them without a frame end a connection. Shorter finds dead clients\nsooner, longer saves batteries; below 60s most routers keep the connection.";
+    connector.hello_timeout = "\"5s\"", duration,
+        "A client that has not said who it is within this time is disconnected.";
+    connector.write_timeout = "\"30s\"", duration,
+        "A client that does not take what is written for so long is disconnected; it resumes later.";
+    connector.connections_per_user = "16", number,
+        "Open connections of one user. A person has a phone, a laptop, a few browser tabs.";
+    connector.unauthenticated_per_address = "50", number,
+        "Connections of one network address that have not said a valid Hello yet.";
+    connector.frame_bytes_max = "\"64 KiB\"", bytes_usize,
+        "Largest frame that is read. At least four times body_bytes_max is sensible.";
+    connector.body_bytes_max = "\"16 KiB\"", bytes_usize,
+        "Largest sealed message body. Longer texts belong into files.";
+    connector.commands_per_second = "20", number,
+        "Sustained commands per second of one connection; a faster one is read more slowly. Nobody types\nfaster.";
+    connector.commands_burst = "60", number,
+        "Commands that may come at once before that, such as an outbox after a flight.";
+
+    api.listen = "\"127.0.0.1:7401\"", address,
+        "Where REST listens (/v1, and a page about it at /docs).";
+    api.registration = "\"open\"", registration,
+        "Who may make an account: \"open\" (everybody), \"invite\" (with a code from `anser user invite`),\n\"closed\" (nobody: `anser user add` and the server API).";
+    api.cors_origins = "[]", list,
+        "Web origins whose pages may call REST from a browser, such as [\"https://chat.example.com\"].";
+    api.request_bytes_max = "\"64 KiB\"", bytes_usize,
+        "Largest request body.";
+    api.logins_per_minute = "10", number,
+        "Failed logins per user name and per network address within a minute.";
+    api.devices_per_user = "64", number,
+        "Sessions of one user, all devices that ever logged in and were not logged out.";
+    api.relations_per_user = "5000", number,
+        "Friends and open requests of one user.";
+    api.page_max = "200", number,
+        "Most items of one page; a request for more is refused.";
+
+    ops.listen = "\"127.0.0.1:7402\"", address,
+        "Where /livez, /readyz and /metrics listen. For this machine's monitoring, not for clients.";
+
+    store.memory_bytes = "\"128 MiB\"", bytes,
+        "Memory for caches and write buffers of the database. More makes reading old history faster.";
+    store.disk_floor_bytes = "\"512 MiB\"", bytes,
+        "Below this free space new commands are refused, so that what is stored stays safe.";
+
+    retention.inbox = "\"30d\"", duration,
+        "Inbox entries older than this that all devices have got are pruned. The history of conversations\nis not touched. A device that was away for longer starts from a snapshot.";
+
+    log.json = "false", boolean,
+        "Log lines as JSON objects instead of text.";
+    log.level = "\"info\"", level,
+        "How much is logged: \"error\", \"warn\", \"info\", \"debug\" or \"trace\". Never message texts or tokens.";
+}
+
+fn parsed<T: FromStr>(text: &str, like: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("\"{text}\" is not {like}"))
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("must not be empty".into()) } else { Ok(text.into()) }
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    parsed(text, "true or false")
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    parsed(text, "an address and port like 127.0.0.1:7400 or [::1]:7400")
+}
+
+fn number<T: FromStr + PartialEq + Default>(text: &str) -> Result<T, String> {
+    let number = parsed(text, "a whole number")?;
+    if number == T::default() { Err("must be at least 1".into()) } else { Ok(number) }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text);
+    let duration =
+        duration.map_err(|_| format!("\"{text}\" is not a duration like 30s, 5m, 2h or 30d"))?;
+    if duration.is_zero() { Err("must be longer than 0".into()) } else { Ok(duration) }
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    let size = parse_size::parse_size(text);
+    size.map_err(|_| format!("\"{text}\" is not a size like 512 KiB, 64 MiB or 1 GiB"))
+}
+
+fn bytes_usize(text: &str) -> Result<usize, String> {
+    let size = usize::try_from(bytes(text)?).map_err(|_| "is too large".to_owned())?;
+    if size < 1024 { Err("must be at least 1 KiB".into()) } else { Ok(size) }
+}
+
+fn optional(text: &str) -> Result<Option<String>, String> {
+    Ok((!text.is_empty()).then(|| text.to_owned()))
+}
+
+fn list(text: &str) -> Result<Vec<String>, String> {
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    Ok(items.map(str::to_owned).collect())
+}
+
+fn registration(text: &str) -> Result<Registration, String> {
+    match text {
+        "open" => Ok(Registration::Open),
+        "invite" => Ok(Registration::Invite),
+        "closed" => Ok(Registration::Closed),
+        _ => Err(format!("\"{text}\" is not one of open, invite, closed")),
+    }
+}
+
+fn level(text: &str) -> Result<String, String> {
+    match text {
+        "error" | "warn" | "info" | "debug" | "trace" => Ok(text.to_owned()),
+        _ => Err(format!("\"{text}\" is not one of error, warn, info, debug, trace")),
+    }
+}

@@ -1,0 +1,92 @@
+//! Tests of reading the configuration.
+
+use std::path::Path;
+
+use super::{
+    Config,
+    load::{LoadError, Loader, Source, default_text},
+};
+
+fn load(file: &str, variables: &[(&str, &str)]) -> Result<Config, LoadError> {
+    let mut loader = Loader::default();
+    loader.text(file, Path::new("anser.toml"))?;
+    loader.environment(variables.iter().map(|(name, value)| ((*name).into(), (*value).into())))?;
+    loader.finish()
+}
+
+fn refusal(file: &str, variables: &[(&str, &str)]) -> String {
+    load(file, variables).expect_err("must be refused").to_string()
+}
+
+#[test]
+fn the_default_text_says_what_the_defaults_are() {
+    let text: String = default_text()
+        .lines()
+        .filter(|line| !line.starts_with("##"))
+        .map(|line| line.strip_prefix("# ").unwrap_or(line).to_owned() + "\n")
+        .skip(2)
+        .collect();
+    let parsed = load(&text, &[]).expect("the uncommented default text");
+    assert_eq!(parsed, Config::default());
+    let lines = text.lines().filter(|line| line.contains(" = ")).count();
+    assert_eq!(lines, super::keys::KEYS.len(), "every key stands there, uncommented");
+}
+
+#[test]
+fn environment_wins_over_file_and_flag_over_both() {
+    let file = "[api]\npage_max = 50\nlogins_per_minute = 3";
+    let variables = [("ANSER_API__PAGE_MAX", "60")];
+    let config = load(file, &variables).expect("a configuration");
+    assert_eq!((config.api.page_max, config.api.logins_per_minute), (60, 3));
+
+    let mut loader = Loader::default();
+    loader.text(file, Path::new("anser.toml")).expect("a file");
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    loader.environment(variables).expect("variables");
+    loader.flag("--page-max", "api.page_max", Some("70")).expect("a flag");
+    let page_max = loader.settings().iter().find(|setting| setting.key == "api.page_max");
+    assert_eq!(page_max.expect("a setting").source, Source::Flag("--page-max"));
+    assert_eq!(loader.finish().expect("a configuration").api.page_max, 70);
+}
+
+#[test]
+fn what_does_not_exist_is_refused_with_a_suggestion() {
+    assert_eq!(
+        refusal("[api]\npage_maximum = 5", &[]),
+        "anser.toml: there is no key \"api.page_maximum\"; did you mean \"api.page_max\"?"
+    );
+    assert_eq!(
+        refusal("", &[("ANSER_CONECTOR__LISTEN", "127.0.0.1:1")]),
+        "ANSER_CONECTOR__LISTEN: there is no key \"conector.listen\"; did you mean \"connector.listen\"?"
+    );
+    assert!(refusal("[zzz]\na = 1", &[]).contains("`anser config default` lists all"));
+    assert!(load("", &[("ANSER_PASSWORD", "x"), ("HOME", "/")]).is_ok(), "not a key's variable");
+}
+
+#[test]
+fn units_are_read_and_nonsense_is_told() {
+    let file = "[connector]\nheartbeat = \"90s\"\nbody_bytes_max = \"32 KiB\"\n";
+    let config = load(file, &[]).expect("a configuration");
+    assert_eq!(config.connector.heartbeat.as_secs(), 90);
+    assert_eq!(config.connector.body_bytes_max, 32 * 1024);
+    let wrong = refusal("[connector]\nheartbeat = \"soon\"", &[]);
+    assert!(wrong.contains("connector.heartbeat") && wrong.contains("30s"), "{wrong}");
+    assert!(refusal("[api]\npage_max = 0", &[]).contains("at least 1"));
+    assert!(refusal("[api]\nregistration = \"maybe\"", &[]).contains("open, invite, closed"));
+}
+
+#[test]
+fn a_public_address_needs_a_promise() {
+    let file = "[connector]\nlisten = \"0.0.0.0:7400\"";
+    assert!(refusal(file, &[]).contains("node.insecure_public"));
+    assert!(load(&format!("{file}\n[node]\ninsecure_public = true"), &[]).is_ok());
+}
+
+#[test]
+fn lists_are_lists_in_file_and_environment() {
+    let file = "[api]\ncors_origins = [\"https://a.example\", \"https://b.example\"]";
+    let expected = ["https://a.example", "https://b.example"];
+    assert_eq!(load(file, &[]).expect("a configuration").api.cors_origins, expected);
+    let variables = [("ANSER_API__CORS_ORIGINS", "https://a.example, https://b.example")];
+    assert_eq!(load("", &variables).expect("a configuration").api.cors_origins, expected);
+}
