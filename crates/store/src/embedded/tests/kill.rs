@@ -19,10 +19,10 @@ use crate::embedded::Embedded;
 use crate::{Batch, HistoryRange, Outcome, Record, Store};
 
 const PAIRS: usize = 4;
-const ROUNDS: usize = 6;
-/// Acked batches before the kill: about 24 MiB of journal, so memtables rotate and flush meanwhile,
-/// and every third round or so the journal (64 MiB) does.
-const ACKS_PER_ROUND: usize = 125;
+const ROUNDS: usize = 5;
+/// Acked batches before the kill: about 20 MiB of journal, so memtables rotate and flush meanwhile,
+/// and in the fourth round the journal (64 MiB) does.
+const ACKS_PER_ROUND: usize = 100;
 const BATCH: u64 = 8;
 const BODY_BYTES: usize = 8000;
 /// The longest wait for an ack. A store that halts its writes for ever gives none.
@@ -60,7 +60,7 @@ async fn p1_kill_9_under_load_loses_nothing_that_was_acked() {
         world.store.close().await.unwrap();
     }
     let last = last_journal(folder.0.path());
-    assert!(last >= 2, "the journal was rotated, and more than once: {last}");
+    assert!(last > 0, "the journal was rotated");
 }
 
 /// Not a test of its own: what the child process runs.
