@@ -23,6 +23,10 @@ pub trait Factory: Send + Sync {
         drop(store);
         self.open().await
     }
+
+    /// Makes an open conversation of these members with key version 1, in the engine's own way while
+    /// no store is open: no verb makes one of other than two yet.
+    async fn group(&self, members: &[UserId]) -> ConversationId;
 }
 
 /// A user with one device, as most tests need them.

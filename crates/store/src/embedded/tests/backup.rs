@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use anser_proto::{ConversationId, UserId};
+
 use super::{Folder, options};
 use crate::contract::World;
 use crate::embedded::{Embedded, OpenError, restore};
@@ -112,5 +114,9 @@ fn folder_of(folder: &tempfile::TempDir) -> Borrowed {
 impl crate::contract::Factory for Borrowed {
     async fn open(&self) -> Arc<dyn crate::Store> {
         Arc::new(Embedded::open(options(&self.0)).unwrap())
+    }
+
+    async fn group(&self, _: &[UserId]) -> ConversationId {
+        unreachable!("not of use here")
     }
 }
