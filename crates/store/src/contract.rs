@@ -45,6 +45,7 @@ macro_rules! contract {
             p2_a_once_key_has_one_result
             p3_refusals_leave_no_holes
             p3_pruning_raises_the_floor_and_keeps_the_head
+            p3_pruning_passes_long_rows_of_receipts
             p3_a_number_is_never_used_again
             p4_a_device_keeps_its_order
             p5_a_known_position_is_welcome
