@@ -14,6 +14,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::failure::{Failure, Result};
+
 /// Options of `anser bench`.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
@@ -55,23 +57,27 @@ impl Transport {
     }
 }
 
-/// Measures and prints. False: the run lost, doubled or reordered a message.
+/// Measures and prints.
 ///
 /// # Errors
-/// The measurement could not be made.
-pub(crate) async fn run(options: &Options) -> anyhow::Result<bool> {
+/// The measurement could not be made, or the run lost, doubled or reordered a message.
+pub(crate) async fn run(options: &Options) -> Result {
     let mut report = match &options.what {
         What::Send(send) => send::run(send).await?,
         What::Store(store) => store::run(store).await?,
         What::Connect(connect) => connect::run(connect).await?,
         What::ConnectLoad(load) => {
             connect::run_load(load).await?;
-            return Ok(true);
+            return Ok(());
         }
     };
     report.set("command", std::env::args().skip(1).collect::<Vec<_>>().join(" "));
     report.set("machine", machine::describe());
     report.set("version", env!("CARGO_PKG_VERSION"));
     report.finish(options.report.as_deref())?;
-    Ok(["lost", "duplicated", "out_of_order"].iter().all(|key| report.number(key) == 0.0))
+    let broken = |key: &&&str| report.number(key) != 0.0;
+    match ["lost", "duplicated", "out_of_order"].iter().find(broken) {
+        None => Ok(()),
+        Some(what) => Err(Failure::check(format!("messages were {what}: see the report"))),
+    }
 }

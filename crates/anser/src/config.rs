@@ -69,8 +69,8 @@ fn show(global: &Global, as_json: bool) -> Result {
 fn export_key(global: &Global, file: &PathBuf) -> Result {
     let data_dir = global.load()?.node.data_dir;
     let master_key = secrets::master_key_file(&data_dir);
-    let key = std::fs::read(&master_key)
-        .with_context(|| format!("reading {}", master_key.display()))?;
+    let key =
+        std::fs::read(&master_key).with_context(|| format!("reading {}", master_key.display()))?;
     let export = || {
         let mut options = std::fs::OpenOptions::new();
         let mut copy = options.write(true).create_new(true).mode(0o600).open(file)?;

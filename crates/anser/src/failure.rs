@@ -46,9 +46,18 @@ impl Failure {
     }
 }
 
+impl std::error::Error for Failure {}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#}", self.error)
+    }
+}
+
 impl From<anyhow::Error> for Failure {
+    /// A failure that travelled as an error keeps its status.
     fn from(error: anyhow::Error) -> Self {
-        Self { status: 1, error }
+        error.downcast().unwrap_or_else(|error| Self { status: 1, error })
     }
 }
 

@@ -46,9 +46,7 @@ impl Global {
         }
         loader.environment(variables).map_err(Failure::config)?;
         let data_dir = self.data_dir.as_deref().map(Path::to_string_lossy);
-        loader
-            .flag("--data-dir", "node.data_dir", data_dir.as_deref())
-            .map_err(Failure::config)?;
+        loader.flag("--data-dir", "node.data_dir", data_dir.as_deref()).map_err(Failure::config)?;
         Ok(loader)
     }
 

@@ -1,7 +1,11 @@
 //! `anser init`: makes the data folder with configuration and secrets. `serve` does the same on its
 //! first start.
 
-use std::{fs, io, os::unix::fs::DirBuilderExt as _, path::Path};
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::Path,
+};
 
 use anser_server::{config, secrets::Secrets};
 use anyhow::Context as _;
@@ -22,11 +26,20 @@ pub(crate) fn run(global: &Global) -> Result {
     Ok(())
 }
 
+/// Makes a folder that only its owner can enter.
+pub(crate) fn make_folder(path: &Path) -> Result {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    Ok(made.with_context(|| format!("making {}", path.display()))?)
+}
+
+/// Makes a file that only its owner can read.
+pub(crate) fn make_private(file: &Path) -> io::Result<()> {
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600))
+}
+
 /// Makes the folder, the configuration file and the secrets, as far as they are missing.
 pub(crate) fn prepare(data_dir: &Path) -> Result<Secrets> {
     let prepare = || {
-        let mut folder = fs::DirBuilder::new();
-        folder.recursive(true).mode(0o700).create(data_dir)?;
         let file = data_dir.join(CONFIG_FILE);
         match fs::OpenOptions::new().write(true).create_new(true).open(&file) {
             Ok(mut opened) => io::Write::write_all(&mut opened, config::default_text().as_bytes()),
@@ -34,6 +47,7 @@ pub(crate) fn prepare(data_dir: &Path) -> Result<Secrets> {
             Err(error) => Err(error),
         }
     };
+    make_folder(data_dir)?;
     prepare().with_context(|| format!("the data folder {}", data_dir.display()))?;
     Secrets::load_or_create(data_dir).map_err(Failure::config)
 }

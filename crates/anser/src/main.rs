@@ -5,10 +5,12 @@ mod backup;
 mod bench;
 mod completions;
 mod config;
+mod disk;
 mod doctor;
 mod failure;
 mod global;
 mod init;
+mod process;
 mod serve;
 mod user;
 
@@ -16,7 +18,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use failure::Failure;
 use global::Global;
 
 /// Anser: a self-hosted instant-messaging server that loses nothing
@@ -64,7 +65,7 @@ async fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&global, args).await,
         Command::Config(command) => config::run(&global, command),
         Command::Backup(args) => backup::backup(&global, args).await,
-        Command::Restore(args) => backup::restore(args),
+        Command::Restore(args) => backup::restore(&global, &args),
         Command::Bench(options) => bench::run(&options).await,
         Command::Completions(args) => completions::run(args),
     };

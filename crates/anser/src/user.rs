@@ -163,7 +163,9 @@ pub(crate) fn password_from_stdin() -> Result<String> {
 /// Asks twice on the terminal, without echo.
 pub(crate) fn new_password() -> Result<String> {
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::check("there is no terminal to ask for a password; use --password-stdin"));
+        return Err(Failure::check(
+            "there is no terminal to ask for a password; use --password-stdin",
+        ));
     }
     let password = rpassword::prompt_password("Password: ")?;
     if rpassword::prompt_password("Once more: ")? != password {

@@ -1,9 +1,6 @@
 //! The handle: what an application calls. A cheap clone; the work is done by one task.
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use anser_proto::{
     ConversationId, DeviceId, Seq, UserId,
@@ -145,7 +142,11 @@ impl Client {
     ///
     /// # Errors
     /// `NotFriends`, `TooLong`, `OutboxFull`, `Storage`, `Closed`.
-    pub fn send(&self, conversation: ConversationId, text: impl Into<String>) -> Result<SendHandle> {
+    pub fn send(
+        &self,
+        conversation: ConversationId,
+        text: impl Into<String>,
+    ) -> Result<SendHandle> {
         let content = Content::Text(text.into());
         let mut local = self.shared.local.lock();
         self.check_outbox(&local)?;

@@ -119,11 +119,7 @@ impl Task {
     }
 
     /// The best connector first, another one after each failure.
-    fn choose(
-        &self,
-        connectors: anser_proto::rest::Connectors,
-        attempt: u32,
-    ) -> Result<String> {
+    fn choose(&self, connectors: anser_proto::rest::Connectors, attempt: u32) -> Result<String> {
         let all = connectors.connectors;
         let index = attempt as usize % all.len().max(1);
         let chosen = all.into_iter().nth(index);

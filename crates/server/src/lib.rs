@@ -2,20 +2,20 @@
 //! (sequences and stores what they send) and *api* (REST), the parts they share, and the node, the
 //! only place that knows which roles and back ends are on.
 
-pub mod node;
 pub mod config;
 pub mod logging;
+pub mod node;
 pub mod secrets;
 
-pub mod connector;
-pub mod transfer;
 pub mod api;
+pub mod connector;
 pub mod ops;
 pub mod retention;
+pub mod transfer;
 
-pub mod queue;
 pub mod link;
 pub mod presence;
+pub mod queue;
 
 pub mod clock;
 pub mod metrics;

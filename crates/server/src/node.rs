@@ -186,7 +186,7 @@ impl Node {
 }
 
 fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
-    let path = config.node.data_dir.join(DATABASE);
+    let path = database(&config.node.data_dir);
     let options = anser_store::embedded::Options {
         memory_bytes: config.store.memory_bytes,
         disk_floor_bytes: config.store.disk_floor_bytes,
@@ -211,6 +211,11 @@ fn advertise(config: &config::Connector, bound: SocketAddr) -> rest::Connector {
     let tcp = config.advertise.clone().unwrap_or_else(|| bound.to_string());
     let ws = format!("ws://{tcp}{WEBSOCKET_PATH}");
     rest::Connector { tcp, ws }
+}
+
+/// The database of a data folder.
+pub fn database(data_dir: &Path) -> PathBuf {
+    data_dir.join(DATABASE)
 }
 
 /// The admin socket of a data folder.

@@ -49,11 +49,7 @@ struct Waiting {
 
 impl Default for Queue {
     fn default() -> Self {
-        Self {
-            waiting: Mutex::default(),
-            filled: Notify::new(),
-            room: Semaphore::new(RECORDS_MAX),
-        }
+        Self { waiting: Mutex::default(), filled: Notify::new(), room: Semaphore::new(RECORDS_MAX) }
     }
 }
 

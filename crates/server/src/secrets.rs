@@ -185,9 +185,8 @@ mod tests {
         let again = Secrets::load_or_create(folder.path()).expect("secrets");
         assert_eq!(made.master_key.check(), again.master_key.check());
         assert_eq!(made.server_api_key, again.server_api_key);
-        let mode = |path: PathBuf| {
-            fs::metadata(path).expect("it is there").permissions().mode() & 0o777
-        };
+        let mode =
+            |path: PathBuf| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
         assert_eq!(mode(master_key_file(folder.path())), 0o600);
         assert_eq!(mode(server_api_key_file(folder.path())), 0o600);
         assert_eq!(mode(folder.path().join(FOLDER)), 0o700);

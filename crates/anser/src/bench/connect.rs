@@ -200,7 +200,8 @@ impl Socket {
                     ensure!(stream.read_buf(buffer).await? > 0, "the server closed a connection");
                 }
                 Self::WebSocket(socket) => {
-                    let message = socket.next().await.context("the server closed a connection")??;
+                    let message =
+                        socket.next().await.context("the server closed a connection")??;
                     buffer.extend_from_slice(&message.into_data());
                 }
             }

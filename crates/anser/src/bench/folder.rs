@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
-use super::machine;
+use crate::disk;
 
 /// Data of one run; dropping it removes the folder.
 pub(super) struct Folder {
@@ -23,7 +23,15 @@ impl Folder {
         std::fs::create_dir_all(&path).with_context(|| format!("creating {}", path.display()))?;
         // Made first, so that it is removed when the file system is refused.
         let mut folder = Self { path: path.canonicalize()?, filesystem: String::new() };
-        folder.filesystem = machine::disk(&folder.path)?;
+        let found = disk::filesystem(&folder.path)?;
+        // Syncs would be free there, and the figures a lie.
+        ensure!(
+            !found.in_memory,
+            "{} is a {}, held in memory; give --dir on a disk",
+            folder.path.display(),
+            found.kind
+        );
+        folder.filesystem = found.kind;
         Ok(folder)
     }
 

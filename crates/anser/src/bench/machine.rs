@@ -1,11 +1,8 @@
-//! What a measurement ran on, and what a process used: read from `/proc` and the file system.
+//! What a measurement ran on, and what a process used: read from `/proc`.
 
-use std::{fs, io, path::Path};
+use std::fs;
 
 use serde_json::{Value, json};
-
-/// `statfs` magic of tmpfs and ramfs (statfs(2)): memory, on which a sync costs nothing.
-const MEMORY_FILESYSTEMS: [i64; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// The machine, for the report.
 pub(super) fn describe() -> Value {
@@ -19,27 +16,6 @@ pub(super) fn describe() -> Value {
         "kernel": kernel.trim(),
         "memory_bytes": kilobytes("/proc/meminfo", "MemTotal:"),
     })
-}
-
-/// The type of the file system that holds `path`, as `/proc/mounts` names it.
-///
-/// # Errors
-/// The file system is held in memory: syncs would be free and the figures a lie.
-pub(super) fn disk(path: &Path) -> io::Result<String> {
-    let magic = rustix::fs::statfs(path)?.f_type;
-    let path = fs::canonicalize(path)?;
-    let mounts = fs::read_to_string("/proc/mounts")?;
-    let mounted = mounts.lines().filter_map(|line| {
-        let mut words = line.split(' ').skip(1);
-        let (point, kind) = (words.next()?, words.next()?);
-        path.starts_with(point).then_some((point.len(), kind))
-    });
-    let kind = mounted.max_by_key(|(length, _)| *length).map_or("unknown", |(_, kind)| kind);
-    if MEMORY_FILESYSTEMS.contains(&magic) {
-        let text = format!("{} is a {kind}, held in memory; give --dir on a disk", path.display());
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-    }
-    Ok(kind.to_owned())
 }
 
 /// CPU time that a process has used so far, in microseconds, all its threads.

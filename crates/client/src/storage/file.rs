@@ -43,7 +43,8 @@ impl FileStorage {
         let mut options = std::fs::OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let open = || -> Result<Database, redb::Error> {
-            let database = redb::Builder::new().create_with_backend(FileBackend::new(options.open(path)?)?)?;
+            let database =
+                redb::Builder::new().create_with_backend(FileBackend::new(options.open(path)?)?)?;
             let transaction = database.begin_write()?;
             transaction.open_table(META)?;
             transaction.open_table(OUTBOX)?;

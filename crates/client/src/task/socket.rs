@@ -40,8 +40,7 @@ impl Socket {
                 Transport::Tcp => Ok(Self::Tcp(stream)),
                 Transport::WebSocket => {
                     let url = format!("ws://{address}/v1/connect");
-                    let config =
-                        WebSocketConfig::default().read_buffer_size(WEBSOCKET_READ_BYTES);
+                    let config = WebSocketConfig::default().read_buffer_size(WEBSOCKET_READ_BYTES);
                     let socket = client_async_with_config(url, stream, Some(config)).await;
                     Ok(Self::WebSocket(Box::new(socket.map_err(into_io)?.0)))
                 }

@@ -24,9 +24,9 @@ use tracing::debug;
 use super::{
     Context,
     feed::{Feed, Next},
-    planted,
     limits::{Guest, Rate},
     mailbox::{Mailbox, News},
+    planted,
     transport::Transport,
 };
 

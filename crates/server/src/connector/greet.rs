@@ -48,14 +48,17 @@ impl Connection {
             Greeting::Welcome { head, floor, outbox_position, inbox_position } => {
                 let position = hello.position;
                 self.resume(owner.user, position, inbox_position).await.map_err(code_of)?;
-                self.welcome(position, wire::Welcome {
-                    epoch: self.context.epoch.clone(),
-                    head,
-                    floor,
-                    outbox_position,
-                    heartbeat_ms: self.context.heartbeat_ms(),
-                    limits: Some(self.context.limits()),
-                });
+                self.welcome(
+                    position,
+                    wire::Welcome {
+                        epoch: self.context.epoch.clone(),
+                        head,
+                        floor,
+                        outbox_position,
+                        heartbeat_ms: self.context.heartbeat_ms(),
+                        limits: Some(self.context.limits()),
+                    },
+                );
                 Ok(())
             }
         }
@@ -115,11 +118,7 @@ impl Connection {
         self.drain();
     }
 
-    async fn read_after(
-        &self,
-        after: Seq,
-        limit: PageLimit,
-    ) -> Result<(Vec<NewEntry>, Seq), Code> {
+    async fn read_after(&self, after: Seq, limit: PageLimit) -> Result<(Vec<NewEntry>, Seq), Code> {
         let user = self.member.as_ref().map(|member| member.user()).ok_or(Code::Internal)?;
         match self.context.store.read_inbox(user, after, limit).await.map_err(code_of)? {
             InboxPage::Entries { entries, head } => Ok((entries, head)),

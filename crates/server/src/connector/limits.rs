@@ -24,7 +24,13 @@ impl Rate {
 
     /// `count` commands came. Gives the instant until which the session is not read, if it is too fast
     /// for `per_second` after a burst of `burst`.
-    pub(super) fn take(&mut self, now: Instant, count: u32, per_second: u32, burst: u32) -> Option<Instant> {
+    pub(super) fn take(
+        &mut self,
+        now: Instant,
+        count: u32,
+        per_second: u32,
+        burst: u32,
+    ) -> Option<Instant> {
         let cost = Duration::from_secs(1) / per_second.max(1);
         let from = self.paid_until.map_or(now, |until| until.max(now));
         let until = from + cost * count;

@@ -73,7 +73,10 @@ impl Transport {
     }
 
     /// The next bytes; `None` when the client closed its side.
-    pub(super) fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<BytesMut>>> {
+    pub(super) fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<BytesMut>>> {
         match self {
             Self::Tcp(stream) => poll_read_tcp(stream, context),
             Self::WebSocket(socket) => loop {
@@ -119,9 +122,13 @@ impl Transport {
     /// Says goodbye in the transport's own way; errors do not matter any more.
     pub(super) async fn close(&mut self, within: Duration) {
         let _ = match self {
-            Self::Tcp(stream) => Box::pin(tokio::time::timeout(within, stream.shutdown())).await.is_ok(),
+            Self::Tcp(stream) => {
+                Box::pin(tokio::time::timeout(within, stream.shutdown())).await.is_ok()
+            }
             Self::WebSocket(socket) => {
-                Box::pin(tokio::time::timeout(within, WebSocketStream::close(socket, None))).await.is_ok()
+                Box::pin(tokio::time::timeout(within, WebSocketStream::close(socket, None)))
+                    .await
+                    .is_ok()
             }
         };
     }

@@ -64,12 +64,16 @@ pub(super) fn write(engine: &Engine, to: &Path) -> Result<BackupReport> {
 /// from the epoch: each of them gets a reset.
 ///
 /// # Errors
-/// [`OpenError`] when the target is not empty, or the backup is newer, incomplete or damaged.
-pub fn restore(backup: &Path, data: &Path) -> Result<(), OpenError> {
+/// [`OpenError`] when the target is not empty, or the backup is newer, incomplete, damaged, or of
+/// another master key than the one that `key_check` tells of.
+pub fn restore(backup: &Path, data: &Path, key_check: &[u8]) -> Result<(), OpenError> {
     let damaged = |reason: String| OpenError::Broken { path: backup.into(), reason };
     let manifest = Manifest::read(backup).map_err(damaged)?;
     if manifest.schema > SCHEMA {
         return Err(OpenError::NewerSchema { path: backup.into(), found: manifest.schema });
+    }
+    if manifest.key_check.as_ref().is_some_and(|check| check != key_check) {
+        return Err(OpenError::OtherKey(backup.into()));
     }
     for table in &manifest.tables {
         verify(backup, table).map_err(damaged)?;

@@ -38,6 +38,12 @@ pub enum OpenError {
     /// A restore goes to a new folder only.
     #[error("the folder {} is not empty; restore into a new one", .0.display())]
     NotEmpty(PathBuf),
+    /// A restore without the key that opens what it restores is of no use.
+    #[error(
+        "the backup {} was made with another master key; give the one that was exported from its \
+         server", .0.display()
+    )]
+    OtherKey(PathBuf),
     /// The folder or its files do not make sense.
     #[error("the store in {} can not be opened: {reason}", path.display())]
     Broken {

@@ -31,7 +31,9 @@ async fn a_backup_restores_everything_under_a_new_epoch() {
     assert!(world.store.backup(&to).await.is_err(), "not over another backup");
 
     let restored = tempfile::tempdir().unwrap();
-    restore(&to, restored.path()).unwrap();
+    let other_key = restore(&to, restored.path(), &[0xcd; 9]).unwrap_err();
+    assert!(matches!(other_key, OpenError::OtherKey(_)), "{other_key}");
+    restore(&to, restored.path(), &[0xab; 9]).unwrap();
     let mut other = World::open(&folder_of(&restored)).await;
     let meta = other.store.meta().await.unwrap();
     assert_ne!(meta.epoch, epoch);
@@ -72,7 +74,7 @@ async fn a_damaged_or_unfinished_backup_is_refused() {
     let manifest = std::fs::read_to_string(to.join("manifest")).unwrap();
     let refused = |text: &str| {
         std::fs::write(to.join("manifest"), text).unwrap();
-        restore(&to, target().path()).unwrap_err()
+        restore(&to, target().path(), &[]).unwrap_err()
     };
     assert!(refused(manifest.trim_end_matches("end\n")).to_string().contains("did not finish"));
     let newer = refused(&manifest.replace("schema 1\n", "schema 99\n"));
@@ -87,16 +89,16 @@ async fn a_damaged_or_unfinished_backup_is_refused() {
     flipped[whole.len() / 2] ^= 1;
     for damaged in [&flipped[..], &whole[..whole.len() - 1], &[&whole[..], &[0]].concat()] {
         std::fs::write(&rows, damaged).unwrap();
-        let refused = restore(&to, target().path()).unwrap_err();
+        let refused = restore(&to, target().path(), &[]).unwrap_err();
         assert!(refused.to_string().contains("im_message.rows"), "{refused}");
     }
     std::fs::write(&rows, &whole).unwrap();
     let full = target();
     std::fs::write(full.path().join("something"), b"").unwrap();
-    assert!(matches!(restore(&to, full.path()), Err(OpenError::NotEmpty(_))));
+    assert!(matches!(restore(&to, full.path(), &[]), Err(OpenError::NotEmpty(_))));
     let data = target();
-    restore(&to, data.path()).unwrap();
-    assert!(matches!(restore(&to, data.path()), Err(OpenError::NotEmpty(_))), "not twice");
+    restore(&to, data.path(), &[]).unwrap();
+    assert!(matches!(restore(&to, data.path(), &[]), Err(OpenError::NotEmpty(_))), "not twice");
 }
 
 /// Opens stores in somebody else's folder.

@@ -1,0 +1,116 @@
+//! A server as a process of its own, from this same binary: what `bench` measures and `demo` kills.
+
+use std::{
+    ffi::OsStr,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+};
+
+/// A server that takes longer to stop is broken: its own limit is 10 s.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A running server. Dropping it kills the process.
+pub(crate) struct ServerProcess {
+    child: Child,
+    pid: u32,
+    addresses: Addresses,
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug)]
+pub(crate) struct Addresses {
+    /// TCP frames and WebSocket.
+    pub(crate) connector: SocketAddr,
+    /// The URL of REST.
+    pub(crate) api: String,
+    /// The administration's socket.
+    pub(crate) admin: PathBuf,
+}
+
+impl ServerProcess {
+    /// Starts one on a data folder and waits until it is ready. It listens on the addresses of `like`, or
+    /// on ports that are free.
+    ///
+    /// # Errors
+    /// It ended before it was ready; it told why on standard error.
+    pub(crate) async fn start<K: AsRef<OsStr>, V: AsRef<OsStr>>(
+        data_dir: &Path,
+        like: Option<&Addresses>,
+        variables: impl IntoIterator<Item = (K, V)>,
+    ) -> anyhow::Result<Self> {
+        let free = "127.0.0.1:0".to_owned();
+        let connector = like.map_or(free.clone(), |like| like.connector.to_string());
+        let api = like.map_or(free.clone(), |like| like.api.replace("http://", ""));
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg("serve")
+            .arg("--data-dir")
+            .arg(data_dir)
+            .args(["--connector-listen", &connector, "--api-listen", &api])
+            .args(["--ops-listen", &free])
+            .envs(variables)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("starting the server")?;
+        let pid = child.id().context("the server ended at once")?;
+        let stdout = child.stdout.take().context("the server has a standard output")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let (mut connector, mut api, mut admin) = (None, None, None);
+        loop {
+            let line = lines.next_line().await?.context("the server ended before it was ready")?;
+            match line.split_once(' ') {
+                Some(("connector", address)) => connector = Some(address.parse()?),
+                Some(("api", url)) => api = Some(url.to_owned()),
+                Some(("admin", path)) => admin = Some(PathBuf::from(path)),
+                _ if line == "ready" => break,
+                _ => {}
+            }
+        }
+        let untold = "the server did not tell where it listens";
+        let addresses = Addresses {
+            connector: connector.context(untold)?,
+            api: api.context(untold)?,
+            admin: admin.context(untold)?,
+        };
+        Ok(Self { child, pid, addresses })
+    }
+
+    pub(crate) fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Stops it as an operator would.
+    ///
+    /// # Errors
+    /// It did not stop in time, or not with exit status 0.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.pid)?).context("a process id is not 0")?;
+        kill_process(pid, Signal::TERM)?;
+        let ended = tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await;
+        let status = ended.context("the server did not stop")??;
+        ensure!(status.success(), "the server ended with {status}");
+        Ok(())
+    }
+
+    /// Kills it as a power cut would: it learns nothing and finishes nothing.
+    ///
+    /// # Errors
+    /// It can not be waited for.
+    pub(crate) async fn kill(mut self) -> anyhow::Result<ExitStatus> {
+        self.child.start_kill()?;
+        Ok(self.child.wait().await?)
+    }
+}
