@@ -71,7 +71,7 @@ struct Sender {
 /// The store failed, or did not apply a command.
 pub(super) async fn run(options: &Options) -> anyhow::Result<Report> {
     let folder = Folder::create(options.dir.as_deref())?;
-    let mut settings = anser_store::embedded::Options::new(&folder.path().join("db"));
+    let mut settings = anser_store::embedded::Options::new(folder.path().join("db"));
     settings.memory_bytes = anser_server::config::Store::default().memory_bytes;
     let store: Arc<dyn Store> = Arc::new(Embedded::open(settings)?);
     let senders = make_senders(&store, options.users / 2).await?;
