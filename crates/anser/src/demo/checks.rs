@@ -11,7 +11,7 @@ use super::{
 };
 
 /// One check waits at most so long: a healthy server needs milliseconds.
-const CHECK_LIMIT: Duration = Duration::from_secs(8);
+const CHECK_LIMIT: Duration = Duration::from_secs(5);
 
 /// The checks of one run.
 pub(super) struct Checks {

@@ -67,20 +67,24 @@ impl<'a> Day<'a> {
         self.checks.say("They talk.");
         for round in 1..=3 {
             self.alice_writes(&[format!("Hello Bob {round}")])?;
-            self.checks.got("her words reach him", &self.phone, all(&self.sent)).await;
+            self.checks
+                .got(&format!("her words reach him, round {round}"), &self.phone, all(&self.sent))
+                .await;
             self.bob_writes(&[format!("Hello Alice {round}")])?;
-            self.checks.got("his words reach her", &self.laptop, all(&self.sent)).await;
+            self.checks
+                .got(&format!("his words reach her, round {round}"), &self.laptop, all(&self.sent))
+                .await;
         }
         let handles = self.alice_writes(&["Do you read this?".to_owned()])?;
         let sent = reach(&handles, SendState::Sent);
-        self.checks.comes("✓ sent: the server has it safely", sent).await;
+        self.checks.comes("sent (✓): the server has it safely", sent).await;
         let delivered = reach(&handles, SendState::Delivered);
-        self.checks.comes("✓✓ delivered: Bob's phone has it", delivered).await;
+        self.checks.comes("delivered (✓✓): Bob's phone has it", delivered).await;
         let unread = all_are(&handles, SendState::Delivered);
         self.checks.holds("it is not called read before Bob reads it", unread);
         self.bob_reads()?;
         let read = reach(&handles, SendState::Read);
-        self.checks.comes("✓✓ read: Bob has seen it", read).await;
+        self.checks.comes("read (✓✓): Bob has seen it", read).await;
         Ok(())
     }
 
@@ -92,7 +96,7 @@ impl<'a> Day<'a> {
         let texts = numbered("While you were away", 1..=WAITING);
         let waiting = self.alice_writes(&texts)?;
         let sent = reach(&waiting, SendState::Sent);
-        self.checks.comes("✓ sent: they wait at the server", sent).await;
+        self.checks.comes("sent (✓): they wait at the server", sent).await;
         let name = "Alice's laptop holds them with their numbers";
         self.checks.got(name, &self.laptop, all(&self.sent)).await;
         let honest = all_are(&waiting, SendState::Sent);
@@ -110,10 +114,10 @@ impl<'a> Day<'a> {
         self.checks.got(name, &self.phone, caught_up).await;
         let handles = [waiting, new].concat();
         let delivered = reach(&handles, SendState::Delivered);
-        self.checks.comes("Alice's ticks follow: ✓✓ delivered", delivered).await;
+        self.checks.comes("Alice's ticks follow: all delivered", delivered).await;
         self.bob_reads()?;
         let read = reach(&handles, SendState::Read);
-        self.checks.comes("and ✓✓ read", read).await;
+        self.checks.comes("and all read, once he has read them", read).await;
         Ok(())
     }
 
@@ -138,7 +142,7 @@ impl<'a> Day<'a> {
         let texts = numbered("To both, later", 1..=10);
         let waiting = self.alice_writes(&texts)?;
         let sent = reach(&waiting, SendState::Sent);
-        self.checks.comes("✓ sent: they wait at the server", sent).await;
+        self.checks.comes("sent (✓): they wait at the server", sent).await;
         self.phone.come_back().await?;
         self.checks.got("the phone gets them", &self.phone, all(&self.sent)).await;
         tablet.come_back().await?;

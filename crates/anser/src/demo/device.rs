@@ -3,10 +3,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use anser_client::{
-    Client, Events, FileStorage, Password, SendHandle,
-    proto::ConversationId,
-};
+use anser_client::{Client, Events, FileStorage, Password, SendHandle, proto::ConversationId};
 use anyhow::Context as _;
 use tokio::{sync::watch, task::JoinHandle};
 
