@@ -1,5 +1,6 @@
 //! The one binary: the server and its tools. Each command is a module that reads as a recipe.
 
+mod account;
 mod admin;
 mod backup;
 mod bench;
