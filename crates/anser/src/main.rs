@@ -6,6 +6,7 @@ mod backup;
 mod bench;
 mod completions;
 mod config;
+mod demo;
 mod disk;
 mod doctor;
 mod failure;
@@ -50,6 +51,8 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Make a new data folder from a backup
     Restore(backup::RestoreArgs),
+    /// Play a scripted day on a server of its own, and check that nothing is lost
+    Demo(demo::Args),
     /// Measure Anser on this machine
     Bench(bench::Options),
     /// Print a completion script for a shell
@@ -67,6 +70,7 @@ async fn main() -> ExitCode {
         Command::Config(command) => config::run(&global, command),
         Command::Backup(args) => backup::backup(&global, args).await,
         Command::Restore(args) => backup::restore(&global, &args),
+        Command::Demo(args) => demo::run(&args).await,
         Command::Bench(options) => bench::run(&options).await,
         Command::Completions(args) => completions::run(args),
     };
