@@ -11,6 +11,7 @@ mod p3_holes;
 mod p5_resume;
 mod p7_receipts;
 mod p8_members;
+mod random;
 mod relations;
 mod world;
 
@@ -21,6 +22,7 @@ pub use p3_holes::*;
 pub use p5_resume::*;
 pub use p7_receipts::*;
 pub use p8_members::*;
+pub use random::*;
 pub use relations::*;
 pub use world::*;
 
@@ -71,6 +73,15 @@ macro_rules! contract {
             snapshot_is_everything_at_its_head
             history_pages_say_what_is_beside_them
         );
+
+        #[tokio::test]
+        async fn random_operations_do_what_the_model_does() {
+            let seeds = $crate::contract::REGRESSION_SEEDS.iter().copied();
+            let seeds = seeds.chain($crate::contract::SEEDS);
+            for seed in seeds.chain([$crate::contract::fresh_seed()]) {
+                $crate::contract::random_operations(&$factory, seed).await;
+            }
+        }
     };
     (@each $factory:expr; $($name:ident)*) => {
         $(

@@ -142,7 +142,8 @@ impl Run<'_> {
             device: from.device.0,
             client_seq: from.client_seq,
             code: code.number(),
-            conversation,
+            // A stranger's number that is none of ours must not get into a log.
+            conversation: if conversation < NUMBER_MAX { conversation } else { 0 },
         };
         self.push(from.user, encode_entry(entry::Kind::Rejected(rejected)), Mark::Other);
     }

@@ -16,6 +16,13 @@ use crate::*;
 pub trait Factory: Send + Sync {
     /// Opens the store; after its `close`, opens the same data again.
     async fn open(&self) -> Arc<dyn Store>;
+
+    /// Ends the store as kill -9 would, and opens the same data again. An engine whose data is in
+    /// another process has nothing to do but to let go.
+    async fn crash(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
+        drop(store);
+        self.open().await
+    }
 }
 
 /// A user with one device, as most tests need them.

@@ -3,6 +3,7 @@
 mod backup;
 mod disk;
 mod fixture;
+mod folder;
 mod kill;
 mod open;
 
@@ -36,6 +37,16 @@ fn options(path: &std::path::Path) -> Options {
 impl Factory for Folder {
     async fn open(&self) -> Arc<dyn Store> {
         Arc::new(Embedded::open(self.options()).unwrap())
+    }
+
+    /// What the files hold at this moment is what a killed process leaves.
+    async fn crash(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
+        let (db, image) = (self.0.path().join("db"), self.0.path().join("image"));
+        folder::copy(&db, &image);
+        store.close().await.unwrap();
+        std::fs::remove_dir_all(&db).unwrap();
+        std::fs::rename(&image, &db).unwrap();
+        self.open().await
     }
 }
 
