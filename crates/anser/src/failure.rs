@@ -6,7 +6,8 @@ use anser_client::ErrorKind;
 
 /// For `--help`.
 pub(crate) const EXIT_CODES_HELP: &str = "Exit status: 0 done; 1 failed, or a check failed; 2 wrong \
-usage; 69 the server can not be reached; 77 not allowed; 78 the configuration is wrong";
+usage; 69 the server can not be reached; 70 the disk failed; 77 not allowed; 78 the configuration \
+is wrong; 130 stopped by a second signal";
 
 /// Why a command ends without having done its work.
 #[derive(Debug)]
