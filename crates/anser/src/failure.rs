@@ -42,7 +42,7 @@ impl Failure {
 
     /// Tells the error with its causes, and gives the exit status.
     pub(crate) fn report(&self) -> ExitCode {
-        eprintln!("anser: {:#}", self.error);
+        eprintln!("anser: {self}");
         ExitCode::from(self.status)
     }
 }
@@ -51,7 +51,17 @@ impl std::error::Error for Failure {}
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:#}", self.error)
+        let mut told = self.error.to_string();
+        f.write_str(&told)?;
+        for cause in self.error.chain().skip(1) {
+            let cause = cause.to_string();
+            // Some errors tell their cause themselves.
+            if !told.contains(&cause) {
+                write!(f, ": {cause}")?;
+            }
+            told = cause;
+        }
+        Ok(())
     }
 }
 
