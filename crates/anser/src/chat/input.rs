@@ -16,6 +16,7 @@ pub(super) struct Input {
 
 impl Input {
     /// The text so far.
+    #[cfg(test)]
     pub(super) fn text(&self) -> &str {
         &self.text
     }

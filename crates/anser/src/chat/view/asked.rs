@@ -2,7 +2,7 @@
 
 use anser_client::{RelationAction, RelationState, proto::ConversationId};
 
-use super::{Ask, FEW, View};
+use super::{Ask, FEW, News, View};
 use crate::chat::{
     command::{Command, HELP},
     conversation::Conversation,
@@ -81,21 +81,22 @@ impl View {
         }
     }
 
-    /// Says what there is at the start, and what to type.
+    /// Says what there is at the start, and what to type. The screen shows the same by itself.
     pub(super) fn greet(&mut self) {
         let list = self.list();
         let elsewhere = list.iter().filter(|some| Some(some.id) != self.shown && some.unread() > 0);
-        let unread: Vec<_> = elsewhere
+        let mut lines: Vec<_> = elsewhere
             .map(|conversation| format!("{}: {} unread", conversation.name, conversation.unread()))
             .collect();
-        let (is_empty, has_friends) = (list.is_empty(), list.iter().any(|some| some.is_open()));
-        unread.into_iter().for_each(|line| self.notice(line));
+        if list.is_empty() && self.wanted.is_none() {
+            lines
+                .push("Type /add NAME to ask somebody to become friends; /help lists more.".into());
+        } else if self.shown.is_none() && list.iter().any(|some| some.is_open()) {
+            lines.push("Type /with NAME to open a conversation; /who lists them.".into());
+        }
+        self.news.extend(lines.into_iter().map(News::Notice));
         if let Some(name) = self.wanted.clone() {
             self.with(name);
-        } else if self.shown.is_none() && is_empty {
-            self.notice("Type /add NAME to ask somebody to become friends; /help lists more.");
-        } else if self.shown.is_none() && has_friends {
-            self.notice("Type /with NAME to open a conversation; /who lists them.");
         }
     }
 
