@@ -330,7 +330,7 @@ fn the_screen_shows_days_names_ticks_and_the_typed_line() {
     ];
     assert_eq!(screen(&mut view, 60, 8), expected);
     let narrow = screen(&mut view, 20, 8);
-    assert_eq!(narrow[5..], ["       鸿雁 ✓✓", " ● connected", "> typ鸿"], "{narrow:#?}");
+    assert_eq!(narrow[5..], ["       雁 ✓✓", " ● connected  /help", "> typ鸿"], "{narrow:#?}");
 }
 
 #[test]
