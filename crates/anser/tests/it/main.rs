@@ -1,8 +1,8 @@
 //! All integration tests in one binary: a file per promise or endpoint, against a real server over
 //! real sockets.
 
-mod support;
-
+mod chat;
 mod demo;
 mod hostile;
 mod promises;
+mod support;
