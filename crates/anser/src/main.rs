@@ -14,7 +14,9 @@ mod failure;
 mod global;
 mod init;
 mod process;
+mod send;
 mod serve;
+mod tail;
 mod user;
 
 use std::process::ExitCode;
@@ -54,6 +56,10 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Make a new data folder from a backup
     Restore(backup::RestoreArgs),
+    /// Send a message, or each line of standard input
+    Send(send::Args),
+    /// Print messages as they come
+    Tail(tail::Args),
     /// Play a scripted day on a server of its own, and check that nothing is lost
     Demo(demo::Args),
     /// Measure Anser on this machine
@@ -74,6 +80,8 @@ async fn main() -> ExitCode {
         Command::Config(command) => config::run(&global, command),
         Command::Backup(args) => backup::backup(&global, args).await,
         Command::Restore(args) => backup::restore(&global, &args),
+        Command::Send(args) => send::run(&args).await,
+        Command::Tail(args) => tail::run(&args).await,
         Command::Demo(args) => demo::run(&args).await,
         Command::Bench(options) => bench::run(&options).await,
         Command::Completions(args) => completions::run(args),

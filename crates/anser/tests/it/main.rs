@@ -5,4 +5,5 @@ mod chat;
 mod demo;
 mod hostile;
 mod promises;
+mod scripts;
 mod support;
