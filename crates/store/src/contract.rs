@@ -5,6 +5,7 @@
 //! one `#[tokio::test]` of each. Nothing here knows an engine.
 
 mod accounts;
+mod members;
 mod p1_safe;
 mod p2_once;
 mod p3_holes;
@@ -16,6 +17,7 @@ mod relations;
 mod world;
 
 pub use accounts::*;
+pub use members::*;
 pub use p1_safe::*;
 pub use p2_once::*;
 pub use p3_holes::*;
@@ -25,6 +27,8 @@ pub use p8_members::*;
 pub use random::*;
 pub use relations::*;
 pub use world::*;
+
+use p7_receipts::receipt;
 
 /// Makes a test of every promise for the factory that the expression gives.
 #[macro_export]
@@ -41,6 +45,7 @@ macro_rules! contract {
             p2_a_once_key_has_one_result
             p3_refusals_leave_no_holes
             p3_pruning_raises_the_floor_and_keeps_the_head
+            p3_pruning_passes_long_rows_of_receipts
             p3_a_number_is_never_used_again
             p4_a_device_keeps_its_order
             p5_a_known_position_is_welcome
@@ -59,6 +64,10 @@ macro_rules! contract {
             p8_closed_is_closed_for_both
             p10_every_rejection_is_told
             p10_garbage_consumes_nothing
+            members_all_get_the_message
+            members_are_told_of_each_reader
+            numbers_that_are_none_are_not_stored
+            numbers_end_where_a_double_does
             accounts_names_are_unique
             accounts_an_invitation_is_consumed_once
             accounts_a_token_ends_with_its_device

@@ -175,6 +175,9 @@ enum Numbering {
 
 /// Where a number stands relative to the device's position.
 fn numbering(device: &Device, client_seq: Seq, digest: u64) -> Result<Numbering, Code> {
+    if client_seq >= NUMBER_MAX {
+        return Err(Code::Malformed);
+    }
     if client_seq == device.outbox_position + 1 {
         return Ok(Numbering::Next);
     }

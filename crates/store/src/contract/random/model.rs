@@ -103,6 +103,9 @@ impl Model {
         if asked.once.is_some_and(|once| self.once.contains(&once)) {
             return Outcome::Repeat;
         }
+        if asked.client_seq >= NUMBER_MAX {
+            return Outcome::Refused(Code::Malformed);
+        }
         let position = device.outbox.len() as Seq;
         if asked.client_seq > position + 1 {
             return Outcome::Refused(Code::OutboxGap);

@@ -3,6 +3,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
+use anser_proto::{ConversationId, UserId};
+
 use super::{Folder, options};
 use crate::contract::World;
 use crate::embedded::{Embedded, OpenError, restore};
@@ -118,5 +120,9 @@ fn folder_of(folder: &tempfile::TempDir) -> Borrowed {
 impl crate::contract::Factory for Borrowed {
     async fn open(&self) -> Arc<dyn crate::Store> {
         Arc::new(Embedded::open(options(&self.0)).unwrap())
+    }
+
+    async fn group(&self, _: &[UserId]) -> ConversationId {
+        unreachable!("not of use here")
     }
 }
