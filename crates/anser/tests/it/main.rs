@@ -3,5 +3,8 @@
 
 mod support;
 
+mod connections;
+mod faults;
 mod hostile;
 mod promises;
+mod tidy;
