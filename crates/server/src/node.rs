@@ -76,7 +76,7 @@ impl Node {
         Self::bind_with(config, secrets, None).await
     }
 
-    /// Like [`Node::bind`], with another opinion on how much space is free: a test can not fill a disk.
+    /// Like [`Node::bind`], with another way to tell the free space: a test can not fill a disk.
     ///
     /// # Errors
     /// As for `bind`.
@@ -200,10 +200,7 @@ impl Node {
     }
 }
 
-fn open_store(
-    config: &Config,
-    free_space: Option<FreeSpace>,
-) -> anyhow::Result<Arc<dyn Store>> {
+fn open_store(config: &Config, free_space: Option<FreeSpace>) -> anyhow::Result<Arc<dyn Store>> {
     let path = database(&config.node.data_dir);
     let options = anser_store::embedded::Options {
         memory_bytes: config.store.memory_bytes,

@@ -1,5 +1,5 @@
-//! Planted faults: each has a test that must turn red (`ci/faults.tsv`, `make faults`), and no build has
-//! them that did not ask for them.
+//! Planted faults: each has a test that must turn red (`ci/faults.tsv`, `make faults`), and no
+//! build has them that did not ask for them.
 
 use std::collections::BTreeSet;
 
@@ -59,7 +59,9 @@ fn every_fault_is_planted_somewhere() {
         let variant = line.and_then(|line| line.trim().strip_prefix("(Self::")?.split(',').next());
         let asked = format!("Fault::{}.is_on()", variant.expect("a variant"));
         let planted = rust.iter().any(|(path, text)| {
-            !path.contains("/tests/") && path != "crates/proto/src/fault.rs" && text.contains(&asked)
+            !path.contains("/tests/")
+                && path != "crates/proto/src/fault.rs"
+                && text.contains(&asked)
         });
         assert!(planted, "nobody asks {asked}");
     }

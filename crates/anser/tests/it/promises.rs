@@ -1,9 +1,9 @@
-//! The promises of docs/guarantees.md: a file for each, the names of its tests begin with its number.
-//! Everything goes through the real SDK or raw frames, over real sockets.
+//! The promises of docs/guarantees.md: a file for each, the names of its tests begin with its
+//! number. Everything goes through the real SDK or raw frames, over real sockets.
 
 mod p1;
-mod p1_strace;
 mod p10;
+mod p1_strace;
 mod p2;
 mod p3;
 mod p4;

@@ -202,7 +202,7 @@ async fn p1_kill_9_while_the_disk_is_full_loses_nothing() {
     // What was stored is still to be had, and what is refused stays with its device.
     let history = receiver.client.rest().history(chat, Range::Latest, 50).await;
     assert_eq!(history.expect("a page").messages.len(), 10);
-    let mut refused = Raw::online(&server, &other).await;
+    let (mut refused, _) = Raw::resume(&server, &other, 1, 0).await;
     refused.send(push(1, send(chat, b"refused"))).await;
     assert_eq!(refused.closed().await, Code::DiskFull);
     server.kill().await;

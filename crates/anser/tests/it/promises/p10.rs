@@ -18,7 +18,11 @@ fn command(kind: wire::command::Kind, body: &'static [u8]) -> Bytes {
 }
 
 /// One of each kind of command that is rejected, with its code.
-fn wrong(chat: ConversationId, closed: ConversationId, foreign: ConversationId) -> Vec<(Bytes, Code)> {
+fn wrong(
+    chat: ConversationId,
+    closed: ConversationId,
+    foreign: ConversationId,
+) -> Vec<(Bytes, Code)> {
     let version = |key_version| {
         let send = wire::Send { conversation: chat.0, key_version };
         command(wire::command::Kind::Send(send), b"sealed")

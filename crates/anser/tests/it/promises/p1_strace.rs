@@ -23,7 +23,8 @@ impl Traced {
         let log = folder.path().join("strace.log");
         let trace = format!("trace={calls}");
         let path = log.to_str().expect("a temporary path is text");
-        let words = ["strace", "-f", "-yy", "-s", "0", "-e", &trace, "-e", "signal=none", "-o", path];
+        let words =
+            ["strace", "-f", "-yy", "-s", "0", "-e", &trace, "-e", "signal=none", "-o", path];
         let program: Vec<String> = words.into_iter().map(str::to_owned).collect();
         let server = Process::start_under(&program, &WITHOUT_RATE_LIMIT).await;
         Self { server, log, _folder: folder }
@@ -83,7 +84,8 @@ async fn p1_nothing_is_told_before_its_sync() {
     let connector = format!("TCP:[127.0.0.1:{}->", traced.server.connector.port());
     for line in traced.lines() {
         let thread = line.split_whitespace().next().unwrap_or_default().to_owned();
-        let is_write = line.contains("write(") || line.contains("writev(") || line.contains("pwrite64(");
+        let is_write =
+            line.contains("write(") || line.contains("writev(") || line.contains("pwrite64(");
         if is_write && line.contains(".jnl>") {
             unsynced = true;
             syncing.clear();

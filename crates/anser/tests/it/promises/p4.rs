@@ -1,5 +1,5 @@
-//! Order: one device's commands keep theirs, all see a conversation in one order, and the views of a
-//! user's devices agree.
+//! Order: one device's commands keep theirs, all see a conversation in one order, and the views of
+//! a user's devices agree.
 
 use anser_client::{MemoryStorage, Transport};
 use anser_proto::{Frame, Seq, wire};

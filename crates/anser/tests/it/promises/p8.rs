@@ -1,5 +1,5 @@
-//! Only members: the server stamps the sender, and nobody reads or writes a conversation that they are
-//! not in.
+//! Only members: the server stamps the sender, and nobody reads or writes a conversation that they
+//! are not in.
 
 use anser_client::{ErrorKind, MemoryStorage, Range};
 use anser_proto::{Code, wire::entry::Kind};

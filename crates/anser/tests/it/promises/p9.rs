@@ -1,5 +1,5 @@
-//! Backpressure, not loss: every buffer has a bound, a slow reader's entries stay in the log, a full disk
-//! refuses.
+//! Backpressure, not loss: every buffer has a bound, a slow reader's entries stay in the log, a
+//! full disk refuses.
 
 use anser_client::SendState;
 use anser_proto::Code;
@@ -96,7 +96,7 @@ async fn p9_a_full_disk_refuses_with_a_code_and_the_service_resumes() {
     receiver.messages(10).await;
 
     server.set_free_bytes(1024);
-    let mut raw = Raw::online(&server, &alices_other).await;
+    let (mut raw, _) = Raw::resume(&server, &alices_other, 1, 0).await;
     raw.send(push(1, send(chat, b"refused"))).await;
     assert_eq!(raw.closed().await, Code::DiskFull);
     sender.send_all(chat, &texts[10..19]);

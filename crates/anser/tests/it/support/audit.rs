@@ -1,4 +1,5 @@
-//! Looks into the database of a server that is not running: what is there, whatever anybody was told.
+//! Looks into the database of a server that is not running: what is there, whatever anybody was
+//! told.
 
 use std::{collections::HashMap, path::Path};
 

@@ -1,4 +1,5 @@
-//! Tests that need a program which is not everywhere: a plain `cargo test` leaves them out and says so;
+//! Tests that need a program which is not everywhere: a plain `cargo test` leaves them out and
+//! says so;
 //! `make test` sets `ANSER_TEST_ALL` and wants them all.
 
 use std::{
@@ -6,8 +7,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Whether a program is there. If not, says on standard error which test is left out for it, past the
-/// test harness, which shows the output of failed tests only.
+/// Whether a program is there. If not, says on standard error which test is left out for it, past
+/// the test harness, which shows the output of failed tests only.
 ///
 /// # Panics
 /// When the program is missing and nothing may be left out.

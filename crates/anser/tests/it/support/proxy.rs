@@ -50,9 +50,14 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// Forwards to `target`. The first `cuts` connections are cut, each after a random number of bytes
-    /// below `bytes_max` in one direction; later ones are whole.
-    pub(crate) async fn start(target: SocketAddr, seed: u64, cuts: usize, bytes_max: usize) -> Self {
+    /// Forwards to `target`. The first `cuts` connections are cut, each after a random number of
+    /// bytes below `bytes_max` in one direction; later ones are whole.
+    pub(crate) async fn start(
+        target: SocketAddr,
+        seed: u64,
+        cuts: usize,
+        bytes_max: usize,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let done = Arc::new(AtomicUsize::new(0));
