@@ -2,8 +2,11 @@
 //! real sockets.
 
 mod chat;
+mod connections;
 mod demo;
+mod faults;
 mod hostile;
 mod promises;
 mod scripts;
 mod support;
+mod tidy;
