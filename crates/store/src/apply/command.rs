@@ -64,7 +64,8 @@ impl Run<'_> {
             return reject(Code::NotMember);
         };
         let member = conversation.members.iter().any(|member| member.user == from.user);
-        if !(conversation.open && member) && !Fault::NoMemberCheck.is_on() {
+        let may_write = conversation.open && member;
+        if !may_write && !Fault::NoMemberCheck.is_on() {
             return reject(Code::NotMember);
         }
         if body.is_empty() {
