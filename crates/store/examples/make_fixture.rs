@@ -1,9 +1,9 @@
 //! Makes a small data folder of the present schema: `make_fixture FOLDER`.
 //!
-//! `crates/store/fixtures/schema-N` was made by this at the last commit whose `SCHEMA` was N, and
-//! stays as it is: every later version must open it. The test `embedded::tests::fixture` says what is
-//! in it. `schema-N.manifest` beside it is that of a backup of the folder: its checksums tell every
-//! row of every table.
+//! `crates/store/fixtures/schema-N` was made by this with the code of schema N, and stays as it is:
+//! every later version must open it. The test `embedded::tests::fixture` says what is in it.
+//! `schema-N.manifest` beside it is that of a backup of the folder: its checksums tell every row of
+//! every table.
 
 use std::path::Path;
 
