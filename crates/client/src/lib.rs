@@ -25,24 +25,29 @@
 //! # }
 //! ```
 
+mod builder;
 mod client;
 mod credentials;
 mod error;
 mod event;
 mod handle;
+mod history;
 mod model;
 mod outbox;
 mod rest;
+mod shared;
 mod storage;
 mod task;
 
-pub use client::{Builder, Client, Transport};
+pub use builder::{Builder, Transport};
+pub use client::Client;
 pub use credentials::{Credentials, LoginFuture, Password, Session};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{
     ConnectionState, Content, Event, Events, Message, Relation, RelationState, Unreadable,
 };
-pub use handle::{SendHandle, SendState};
+pub use handle::{Failure, SendHandle, SendState};
+pub use history::Page;
 pub use rest::{Authorized, Range, RelationAction, Rest};
 pub use storage::{
     Change, FileStorage, Identity, MemoryStorage, Saved, SavedRelation, Storage, Watermarks,
