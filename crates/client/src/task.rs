@@ -161,7 +161,7 @@ impl Task {
             }
             Err(error) => {
                 let known = self.connectors.lock().clone();
-                let away = error.kind() == ErrorKind::Unreachable && !known.is_empty();
+                let away = error.is_retryable() && !known.is_empty();
                 if away { Ok(known) } else { Err(error) }
             }
         }

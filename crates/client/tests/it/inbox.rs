@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use anser_client::{ConnectionState, Content, Event, MemoryStorage, Range, Session, Unreadable};
 use anser_proto::{
     Code, Frame,
+    id::NUMBER_MAX,
     wire::{self, entry::Kind},
 };
 use bytes::Bytes;
@@ -141,7 +142,7 @@ async fn entries_of_later_versions_and_garbage_do_not_stop_the_log() {
     peer.bytes(2, Bytes::from_static(&[0xff; 40])).await;
     // Field 14, of a kind that does not exist yet.
     peer.bytes(3, Bytes::from_static(&[0x72, 2, 8, 1])).await;
-    peer.entry(4, &entry(u64::MAX, "no message has this number")).await;
+    peer.entry(4, &entry(NUMBER_MAX, "no message has this number")).await;
     peer.entry(5, &entry(1, "and on")).await;
     peer.acked(5).await;
     assert_eq!(alice.text().await, (1, "and on".to_owned()));

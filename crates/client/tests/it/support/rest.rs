@@ -77,7 +77,7 @@ async fn answer(mut stream: TcpStream, state: Arc<Mutex<State>>) {
         let mut lines = head.lines().filter_map(|line| line.split_once(": "));
         lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())
     };
-    let length: usize = header("content-length").map_or(0, |text| text.parse().unwrap());
+    let length: usize = header("content-length").map_or(0, |text| text.parse().expect("a length"));
     let mut body = vec![0; length];
     if stream.read_exact(&mut body).await.is_err() {
         return;
