@@ -63,19 +63,26 @@ impl Task {
             self.shared.settle(&mut local, &mut outcome)?;
             local.model.epoch != snapshot.epoch
         };
-        for conversation in &snapshot.conversations {
-            if other_history {
+        if other_history {
+            for conversation in &snapshot.conversations {
                 self.rewind(rest, conversation).await?;
             }
-            let held = {
-                let mut local = self.shared.local.lock();
+        }
+        let mut missed = Vec::new();
+        {
+            let mut local = self.shared.local.lock();
+            let undecided = local.model.outbox.conversations();
+            for conversation in &snapshot.conversations {
                 local.model.on_rest_conversation(conversation, &mut outcome);
-                self.shared.settle(&mut local, &mut outcome)?;
-                held(&local, conversation)
-            };
-            if conversation.head > held {
-                self.fetch_history(rest, conversation.id, held).await?;
+                let held = held(&local, conversation, &undecided);
+                if conversation.head > held {
+                    missed.push((conversation.id, held));
+                }
             }
+            self.shared.settle(&mut local, &mut outcome)?;
+        }
+        for (conversation, held) in missed {
+            self.fetch_history(rest, conversation, held).await?;
         }
         Ok(Taken { epoch: snapshot.epoch, head: snapshot.head })
     }
@@ -141,10 +148,10 @@ impl Task {
 
 /// Up to where this device need not fetch a conversation: what it holds, or, when it holds none of it,
 /// what other devices of this user have got (older messages are there on demand).
-fn held(local: &Local, conversation: &rest::Conversation) -> Seq {
+fn held(local: &Local, conversation: &rest::Conversation, undecided: &[ConversationId]) -> Seq {
     let known = local.model.watermarks(conversation.id).head;
     // A command whose fate is open may have become a message below what others have got.
-    if known > 0 || local.model.outbox.conversations().contains(&conversation.id) {
+    if known > 0 || undecided.contains(&conversation.id) {
         return known;
     }
     let user = local.model.user();

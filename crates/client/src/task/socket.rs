@@ -20,10 +20,8 @@ use crate::{
 
 /// Most time to connect, and for one write.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// Room for the next read: a full window of small entries.
-const READ_BYTES: usize = 64 * 1024;
-/// Less room than this is not worth a read; more is used up before the buffer is made anew.
-const READ_BYTES_MIN: usize = 16 * 1024;
+/// Room for one read: more than a hundred small entries.
+const READ_BYTES: usize = 32 * 1024;
 /// Enough for a phone's worth of connections; tungstenite's default is 128 KiB.
 const WEBSOCKET_READ_BYTES: usize = 16 * 1024;
 /// Largest message that is taken, whatever the server sends: a window of 1 MiB and its numbers.
@@ -67,9 +65,9 @@ impl Socket {
     pub(super) async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => {
-                if buffer.capacity() - buffer.len() < READ_BYTES_MIN {
-                    buffer.reserve(READ_BYTES);
-                }
+                // All frames of the last read are done with, so this mostly starts at the front again:
+                // the same few pages, however many clients there are.
+                buffer.reserve(READ_BYTES);
                 match stream.read_buf(buffer).await? {
                     0 => Err(io::ErrorKind::UnexpectedEof.into()),
                     _ => Ok(()),
@@ -90,15 +88,24 @@ impl Socket {
     }
 
     pub(super) async fn write(&mut self, frames: Bytes) -> io::Result<()> {
-        let write = async {
-            match self {
-                Self::Tcp(stream) => stream.write_all(&frames).await,
-                Self::WebSocket(socket) => {
-                    socket.send(Message::Binary(frames)).await.map_err(into_io)
+        match self {
+            Self::Tcp(stream) => {
+                // Mostly there is room at once, and no need for a timer.
+                let written = match stream.try_write(&frames) {
+                    Ok(written) => written,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                    Err(error) => return Err(error),
+                };
+                if written == frames.len() {
+                    return Ok(());
                 }
+                tokio::time::timeout(TIMEOUT, stream.write_all(&frames[written..])).await?
             }
-        };
-        tokio::time::timeout(TIMEOUT, write).await?
+            Self::WebSocket(socket) => {
+                let send = socket.send(Message::Binary(frames));
+                tokio::time::timeout(TIMEOUT, send).await?.map_err(into_io)
+            }
+        }
     }
 }
 
