@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::{
     builder::Builder,
     error::{Error, ErrorKind, Result},
-    event::{ConnectionState, Content, Message, Relation, RelationState},
+    event::{ConnectionState, Content, Message, Relation, RelationState, Waiting},
     handle::SendHandle,
     history::Page,
     model::{self, Outcome},
@@ -137,7 +137,7 @@ impl Client {
     }
 
     fn check_outbox(&self, local: &Local) -> Result<()> {
-        if *self.shared.closed.borrow() || local.model.identity.is_none() {
+        if local.ended || local.model.identity.is_none() {
             return Err(Error::closed());
         }
         if local.model.outbox.len() >= self.shared.outbox_max {
@@ -150,6 +150,11 @@ impl Client {
     /// Commands (messages and read marks) that the server has not acked yet.
     pub fn outbox_len(&self) -> usize {
         self.shared.local.lock().model.outbox.unacked()
+    }
+
+    /// The own messages that the server has not put into their conversations yet, oldest first.
+    pub fn waiting(&self) -> Vec<Waiting> {
+        self.shared.local.lock().model.waiting()
     }
 
     /// The relations that this device knows, by peer name.
@@ -216,13 +221,27 @@ impl Client {
         self.learn(&relation, before)
     }
 
+    /// Like [`Client::history_page`]: the messages, and whether the server has older ones.
+    ///
+    /// # Errors
+    /// As for [`Client::history_page`].
+    pub async fn history(
+        &self,
+        conversation: ConversationId,
+        range: Range,
+        limit: u32,
+    ) -> Result<(Vec<Message>, bool)> {
+        let page = self.history_page(conversation, range, limit).await?;
+        Ok((page.messages, page.more_before))
+    }
+
     /// A page of a conversation's history from the server, opened, rising: also what this device never
     /// held. Nothing of it is stored. `limit` is at most the server's `page_max`, 200 by default.
     ///
     /// # Errors
     /// `Refused` with `not_found`, or with `invalid_request` when `limit` is above the maximum;
     /// `Unreachable`.
-    pub async fn history(
+    pub async fn history_page(
         &self,
         conversation: ConversationId,
         range: Range,
@@ -237,7 +256,7 @@ impl Client {
     }
 
     /// Closes the connection and waits until the task has ended. What is in the outbox stays in the
-    /// storage.
+    /// storage, which can be opened again when this was the last clone.
     pub async fn shutdown(self) {
         self.shared.close();
         let mut closed = self.shared.closed.subscribe();

@@ -73,7 +73,7 @@ pub use client::Client;
 pub use credentials::{Credentials, LoginFuture, Password, Session};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{
-    ConnectionState, Content, Event, Events, Message, Relation, RelationState, Unreadable,
+    ConnectionState, Content, Event, Events, Message, Relation, RelationState, Unreadable, Waiting,
 };
 pub use handle::{Failure, SendHandle, SendState};
 pub use history::Page;

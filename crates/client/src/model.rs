@@ -18,7 +18,7 @@ use prost::Message as _;
 use self::conversation::Conversation;
 use crate::{
     error::{Error, ErrorKind, Result},
-    event::{Content, Event, Message, Relation, RelationState, Unreadable},
+    event::{Content, Event, Message, Relation, RelationState, Unreadable, Waiting},
     handle::SendState,
     outbox::Outbox,
     storage::{Change, Identity, Saved, SavedRelation, Watermarks},
@@ -170,6 +170,23 @@ impl Model {
             outcome.events.push(Event::Rejected { client_seq, code: None });
         }
         self.trim(position, outcome);
+    }
+
+    /// The messages among the commands that are not forgotten yet.
+    pub(crate) fn waiting(&self) -> Vec<Waiting> {
+        let acked = self.outbox.acked();
+        let waiting = self.outbox.iter().filter_map(|(client_seq, item)| {
+            let command = item.decode()?;
+            let Some(wire::command::Kind::Send(send)) = command.kind else { return None };
+            let content = item.content.clone();
+            Some(Waiting {
+                client_seq,
+                conversation: ConversationId(send.conversation),
+                content: content.unwrap_or_else(|| self.open_own(client_seq, &send, &command.body)),
+                is_sent: client_seq <= acked,
+            })
+        });
+        waiting.collect()
     }
 
     /// Nobody will tell the handles of more.

@@ -136,6 +136,11 @@ impl Outbox {
         conversations
     }
 
+    /// The highest number that the server is known to have.
+    pub(crate) fn acked(&self) -> Seq {
+        self.acked
+    }
+
     /// The unforgotten commands by number.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Seq, &Item)> {
         (self.trimmed() + 1..).zip(&self.items)

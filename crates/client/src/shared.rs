@@ -37,6 +37,8 @@ pub(crate) struct Shared {
 pub(crate) struct Local {
     pub(crate) model: Model,
     pub(crate) storage: Box<dyn Storage>,
+    /// The task has ended: nothing more is put into the outbox.
+    pub(crate) ended: bool,
 }
 
 impl Shared {
@@ -48,7 +50,7 @@ impl Shared {
         outbox_max: usize,
     ) -> Self {
         Self {
-            local: Mutex::new(Local { model, storage }),
+            local: Mutex::new(Local { model, storage, ended: false }),
             events,
             state: watch::Sender::new(ConnectionState::default()),
             work: Notify::new(),
@@ -76,10 +78,12 @@ impl Shared {
         }
     }
 
-    /// The task has ended: nobody may wait for it any more.
+    /// The task ends: nobody may wait for its work any more.
     pub(crate) fn end(&self, last: Option<Event>) {
-        self.closed.send_replace(true);
-        self.local.lock().model.end_handles();
+        let mut local = self.local.lock();
+        local.ended = true;
+        local.model.end_handles();
+        drop(local);
         self.events.close(last);
     }
 

@@ -55,11 +55,16 @@ enum End {
 }
 
 /// Tells everybody that the task has ended, also when it panicked.
-struct Ending(Arc<Shared>);
+struct Ending(Option<Arc<Shared>>);
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.0.end(None);
+        let Some(shared) = self.0.take() else { return };
+        shared.end(None);
+        // The storage goes first: who waited for the end may open it again at once.
+        let closed = shared.closed.clone();
+        drop(shared);
+        closed.send_replace(true);
     }
 }
 
@@ -93,29 +98,36 @@ impl Task {
 
     /// Connects and stays connected until the client closes or the server ends it for good.
     pub(crate) async fn run(self) {
-        let _ending = Ending(self.shared.clone());
+        let ending = Ending(Some(self.shared.clone()));
+        let code = self.stay_connected().await;
+        self.shared.end(Some(Event::Closed { code }));
+        drop(self);
+        drop(ending);
+    }
+
+    /// Gives the code that ended it for good, if it was one.
+    async fn stay_connected(&self) -> Option<Code> {
         let mut backoff = Backoff::new(self.backoff);
-        let code = loop {
+        loop {
             if self.shared.is_closing() {
-                break None;
+                return None;
             }
             let round = self.round(&mut backoff).await;
             self.shared.set_state(ConnectionState::default());
             match self.renewed(round).await {
-                Ok(End::Final(code)) => break code,
+                Ok(End::Final(code)) => return code,
                 Ok(End::Again | End::NewDevice) => {}
                 Err(error) if error.is_retryable() || error.kind() == ErrorKind::Protocol => {
                     debug!(%error, "the connection failed");
                 }
                 Err(error) => {
                     debug!(%error, "the client ends");
-                    break error.code();
+                    return error.code();
                 }
             }
             let wait = backoff.next(getrandom::u32().unwrap_or(u32::MAX / 2));
             let _ = tokio::time::timeout(wait, self.shared.closing()).await;
-        };
-        self.shared.end(Some(Event::Closed { code }));
+        }
     }
 
     /// One connection from its first to its last frame, and what its end asks for.

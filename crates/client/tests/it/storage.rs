@@ -104,7 +104,7 @@ fn a_file_storage_holds_all_state_when_it_is_opened_again() {
     {
         let mut storage = FileStorage::open(&path).expect("a storage");
         let open = FileStorage::open(&path).err().expect("it is open already");
-        assert_eq!(open.kind(), anser_client::ErrorKind::Storage);
+        assert_eq!(open.kind(), anser_client::ErrorKind::InUse);
         storage
             .apply(&[
                 Change::Identity(identity(12)),
