@@ -18,8 +18,10 @@ use anser_client::RelationState;
 
 /// Columns of the list; a screen with fewer than three times as many has none.
 const LIST_COLUMNS: u16 = 18;
-/// Rows of the screen that notices may take, at most half of it.
+/// Rows of the screen that notices may take: all of `/help`.
 const NOTICE_ROWS_MAX: usize = 12;
+/// Rows that notices leave: the conversation's name and newest row, the status and the typed line.
+const OTHER_ROWS: usize = 4;
 /// Longer names are cut in the list of messages.
 const NAME_COLUMNS_MAX: usize = 16;
 
@@ -34,7 +36,7 @@ const NOTICE: Style = Style::new().fg(Color::Magenta);
 /// Draws everything, and tells the view how many rows of messages there are.
 pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View, now_ms: u64) {
     let area = frame.area();
-    let notices = notices(view, usize::from(area.width), usize::from(area.height) / 2);
+    let notices = notices(view, usize::from(area.width), usize::from(area.height).saturating_sub(OTHER_ROWS));
     let notice_rows = u16::try_from(notices.len()).unwrap_or(u16::MAX);
     let [main, told, status, input] = Layout::vertical([
         Constraint::Min(1),

@@ -3,7 +3,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::{Terminal, backend::TestBackend, style::Color};
 
 use super::*;
-use crate::chat::draw::draw;
+use crate::chat::{command::HELP, draw::draw};
 
 const ALICE: UserId = UserId(1);
 const BOB: UserId = UserId(2);
@@ -361,6 +361,15 @@ fn nothing_of_others_controls_the_terminal() {
     let rows = screen(&mut view, 60, 12).concat();
     assert!(!rows.chars().any(char::is_control), "{rows:?}");
     assert!(rows.contains("a\u{fffd}[2Jb\u{fffd}c"), "{rows}");
+}
+
+#[test]
+fn the_help_fits_on_a_small_screen() {
+    let mut view = with_bob();
+    type_line(&mut view, "/help");
+    let rows = screen(&mut view, 60, 15);
+    let shown: Vec<_> = rows.iter().filter(|row| HELP.contains(&row.as_str())).collect();
+    assert_eq!(shown, HELP.iter().collect::<Vec<_>>(), "{rows:#?}");
 }
 
 #[test]
