@@ -36,7 +36,8 @@ const NOTICE: Style = Style::new().fg(Color::Magenta);
 /// Draws everything, and tells the view how many rows of messages there are.
 pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View, now_ms: u64) {
     let area = frame.area();
-    let notices = notices(view, usize::from(area.width), usize::from(area.height).saturating_sub(OTHER_ROWS));
+    let notices =
+        notices(view, usize::from(area.width), usize::from(area.height).saturating_sub(OTHER_ROWS));
     let notice_rows = u16::try_from(notices.len()).unwrap_or(u16::MAX);
     let [main, told, status, input] = Layout::vertical([
         Constraint::Min(1),

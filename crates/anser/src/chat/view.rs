@@ -207,6 +207,13 @@ impl View {
             // What was marked as read here and is still in the outbox stays read.
             let read = conversation.marks.read.max(marks.read);
             conversation.marks = Watermarks { read, ..marks };
+            if messages.first().is_some_and(|first| conversation.join(first.conv_seq)) {
+                let text = format!(
+                    "So much came that messages of {} are left out here; they are in the history.",
+                    conversation.name
+                );
+                self.notice(text);
+            }
             for message in &messages {
                 self.put_message(message, self.was_known);
             }
@@ -340,6 +347,9 @@ impl View {
     fn put_message(&mut self, message: &Message, tell: bool) {
         let Some(conversation) = self.conversations.get_mut(&message.conversation) else { return };
         let is_new = conversation.insert(message);
+        if self.scroll == 0 {
+            conversation.trim();
+        }
         let is_from_here = message.sender == self.me.user && message.device == self.me.device;
         if is_from_here
             && let Some(tick) = conversation.placed(message.client_seq, message.conv_seq)

@@ -423,6 +423,28 @@ fn page_up_goes_back_and_fetches_what_is_not_here() {
 }
 
 #[test]
+fn a_gap_never_looks_like_a_conversation() {
+    let mut view = with_bob();
+    (1..=3).for_each(|seq| {
+        view.handle_event(Event::Message(message(seq, BOB, &format!("no {seq}"))), NOW_MS);
+    });
+    let known = |seqs: std::ops::RangeInclusive<Seq>| {
+        let messages = seqs.map(|seq| message(seq, BOB, &format!("no {seq}"))).collect();
+        let bob = relation(WITH_BOB, "bob", RelationState::Friends);
+        Known { relations: vec![(bob, Watermarks::default(), messages)], waiting: Vec::new() }
+    };
+    view.handle_known(known(2..=5), NOW_MS);
+    assert_eq!(view.shown().unwrap().oldest(), Some(1));
+    forget(&mut view);
+    view.handle_known(known(7..=9), NOW_MS);
+    assert_eq!(view.shown().unwrap().oldest(), Some(7));
+    assert!(view.notices[0].contains("left out"), "{:?}", view.notices);
+    screen(&mut view, 60, 12);
+    press(&mut view, KeyCode::PageUp, KeyModifiers::NONE);
+    assert_eq!(view.take_asks().last(), Some(&Ask::Older(WITH_BOB, Some(7))));
+}
+
+#[test]
 fn keys_leave_and_edit() {
     for code in ['c', 'd'] {
         let mut view = with_bob();
