@@ -139,8 +139,8 @@ impl Client {
         }
     }
 
-    /// Puts a text into the outbox and returns once it is stored there: it will be sent, now or when
-    /// the server is back, exactly once.
+    /// Puts a text into the outbox and returns once it is stored there: it will be sent, now or
+    /// when the server is back, exactly once.
     ///
     /// # Errors
     /// `NotFriends`, `TooLong`, `OutboxFull`, `Storage`, `Closed`.

@@ -48,8 +48,8 @@ impl Command {
             "unblock" => Some(RelationAction::Unblock),
             _ => {
                 return Some(Self::Wrong(format!(
-                    "There is no command /{verb}; /help lists them. To send a line that starts with \
-                     a slash, type two: //{verb}"
+                    "There is no command /{verb}; /help lists them. To send a line that starts \
+                     with a slash, type two: //{verb}"
                 )));
             }
         };

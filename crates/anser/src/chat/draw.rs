@@ -1,5 +1,5 @@
-//! Draws the view: the list at the left, the shown conversation at the right, below them what there is
-//! to tell, the connection, and the line that is being typed.
+//! Draws the view: the list at the left, the shown conversation at the right, below them what there
+//! is to tell, the connection, and the line that is being typed.
 
 use ratatui::{
     Frame,
@@ -126,8 +126,8 @@ fn draw_messages(frame: &mut Frame<'_>, view: &mut View, area: Rect) {
     view.page = (rows, is_at_top);
 }
 
-/// The newest rows of a conversation, newest first, at least `wanted` if there are so many, and whether
-/// these are all.
+/// The newest rows of a conversation, newest first, at least `wanted` if there are so many, and
+/// whether these are all.
 fn lines(
     view: &View,
     conversation: &Conversation,
@@ -204,8 +204,9 @@ fn draw_empty(frame: &mut Frame<'_>, view: &View, area: Rect) {
     let columns = usize::from(area.width).saturating_sub(2);
     let advice = if view.list().is_empty() {
         format!(
-            "Welcome, {}.\n\nType /add NAME and Enter to ask somebody to become friends.\nThey see it \
-             and type /accept {}; then you talk.\n\n/help lists what else you can type.",
+            "Welcome, {}.\n\nType /add NAME and Enter to ask somebody to become friends.\n\
+             They see it and type /accept {}; then you talk.\n\n\
+             /help lists what else you can type.",
             view.me.name, view.me.name
         )
     } else {
