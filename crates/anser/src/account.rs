@@ -112,7 +112,7 @@ impl Account {
     }
 
     /// The folder of this account's state.
-    fn folder(&self) -> Result<PathBuf> {
+    pub(crate) fn folder(&self) -> Result<PathBuf> {
         let root = match &self.state_dir {
             Some(root) => root.clone(),
             None => etcetera::choose_base_strategy()

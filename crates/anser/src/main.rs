@@ -7,13 +7,16 @@ mod bench;
 mod chat;
 mod completions;
 mod config;
+mod demo;
 mod disk;
 mod doctor;
 mod failure;
 mod global;
 mod init;
 mod process;
+mod send;
 mod serve;
+mod tail;
 mod user;
 
 use std::process::ExitCode;
@@ -53,6 +56,12 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Make a new data folder from a backup
     Restore(backup::RestoreArgs),
+    /// Send a message, or each line of standard input
+    Send(send::Args),
+    /// Print messages as they come
+    Tail(tail::Args),
+    /// Play a scripted day on a server of its own, and check that nothing is lost
+    Demo(demo::Args),
     /// Measure Anser on this machine
     Bench(bench::Options),
     /// Print a completion script for a shell
@@ -71,6 +80,9 @@ async fn main() -> ExitCode {
         Command::Config(command) => config::run(&global, command),
         Command::Backup(args) => backup::backup(&global, args).await,
         Command::Restore(args) => backup::restore(&global, &args),
+        Command::Send(args) => send::run(&args).await,
+        Command::Tail(args) => tail::run(&args).await,
+        Command::Demo(args) => demo::run(&args).await,
         Command::Bench(options) => bench::run(&options).await,
         Command::Completions(args) => completions::run(args),
     };

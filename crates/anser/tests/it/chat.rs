@@ -84,7 +84,7 @@ fn command(server: &Server, name: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_anser"));
     command
         .args(["chat", "--user", name, "--server"])
-        .arg(format!("http://{}", server.addresses.api))
+        .arg(format!("http://{}", server.api))
         .arg("--state-dir")
         .arg(server.folder().join("clients"))
         .env_remove("ANSER_PASSWORD")
@@ -221,7 +221,7 @@ async fn a_revoked_session_ends_the_chat_and_asks_for_the_password_next_time() {
 }
 
 async fn revoke_all(server: &Server, name: &str) {
-    let rest = Rest::new(&format!("http://{}", server.addresses.api)).expect("a client");
+    let rest = Rest::new(&format!("http://{}", server.api)).expect("a client");
     let login = anser_proto::rest::Login {
         name: name.into(),
         password: PASSWORD.into(),
