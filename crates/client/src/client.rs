@@ -172,7 +172,7 @@ impl Client {
         let mut local = self.shared.local.lock();
         self.check_outbox(&local)?;
         let known = local.model.watermarks(conversation);
-        if conv_seq <= known.read || conv_seq > known.head {
+        if conv_seq <= known.read || conv_seq > local.model.highest(conversation) {
             return Ok(());
         }
         let read = wire::Read { conversation: conversation.0, conv_seq };
@@ -254,7 +254,7 @@ impl Client {
     ) -> Result<(Vec<Message>, bool)> {
         use base64::{Engine as _, engine::general_purpose::STANDARD};
         let page = self.rest().history(conversation, range, limit).await?;
-        let local = self.shared.local.lock();
+        let mut local = self.shared.local.lock();
         let opened = page.messages.iter().map(|message| {
             let body = STANDARD.decode(&message.body).unwrap_or_default();
             local.model.opened(message, &body)

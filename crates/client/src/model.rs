@@ -36,6 +36,8 @@ pub(crate) struct Model {
 #[derive(Default)]
 struct Conversation {
     watermarks: Watermarks,
+    /// The highest message that was read from the server's history and not kept.
+    seen: Seq,
     /// Sent messages whose receipts somebody waits for, by number, rising.
     followed: Vec<(Seq, SendHandle)>,
 }
@@ -80,6 +82,12 @@ impl Model {
     pub(crate) fn watermarks(&self, conversation: ConversationId) -> Watermarks {
         let known = self.conversations.get(&conversation);
         known.map_or_else(Watermarks::default, |known| known.watermarks)
+    }
+
+    /// The highest message that this device knows of, kept or not.
+    pub(crate) fn highest(&self, conversation: ConversationId) -> Seq {
+        let known = self.conversations.get(&conversation);
+        known.map_or(0, |known| known.seen.max(known.watermarks.head))
     }
 
     /// The newest key of a conversation and its version.
@@ -175,7 +183,9 @@ impl Model {
     }
 
     /// A message of the history, opened and not kept.
-    pub(crate) fn opened(&self, message: &rest::Message, body: &[u8]) -> Message {
+    pub(crate) fn opened(&mut self, message: &rest::Message, body: &[u8]) -> Message {
+        let known = self.conversations.entry(message.conversation).or_default();
+        known.seen = known.seen.max(message.conv_seq);
         let message = from_rest(message);
         let content = self.open(&place(&message), body, true).unwrap_or(Content::Unknown);
         with_content(&message, content)

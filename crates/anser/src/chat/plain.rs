@@ -9,8 +9,9 @@ use tokio::sync::mpsc;
 use super::{
     Chat, End,
     conversation::Conversation,
+    exchange::{Answer, News},
     text::{self, time},
-    view::{Answer, News, View},
+    view::View,
 };
 
 /// Messages that are shown of a conversation that is opened.

@@ -11,7 +11,7 @@ use crossterm::{
 use futures_util::StreamExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Chat, End, draw::draw, view::Answer};
+use super::{Chat, End, draw::draw, exchange::Answer};
 
 /// The status line tells how long the server is away.
 const REFRESH: Duration = Duration::from_secs(1);

@@ -9,13 +9,14 @@ mod tests;
 use std::collections::BTreeMap;
 
 use anser_client::{
-    ConnectionState, Event, Message, Relation, RelationAction, RelationState, Waiting, Watermarks,
-    proto::{Code, ConversationId, DeviceId, Seq, UserId},
+    ConnectionState, Event, Message, Relation, RelationState, Watermarks,
+    proto::{Code, ConversationId, Seq},
 };
 use jiff::tz::TimeZone;
 
 use super::{
     conversation::{Conversation, Tick, shown},
+    exchange::{Answer, Ask, Known, Me, News},
     input::Input,
     text,
 };
@@ -24,62 +25,8 @@ use super::{
 const OFFLINE_AFTER_MS: u64 = 10_000;
 /// A conversation that is opened with fewer messages than this looks for more on the server.
 const FEW: usize = 50;
-
-/// Something to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Ask {
-    /// Send a text.
-    Send(ConversationId, String),
-    /// Say that the user has read up to there.
-    MarkRead(ConversationId, Seq),
-    /// Fetch the messages before this one; `None`: the newest.
-    Older(ConversationId, Option<Seq>),
-    /// Ask a user of this name to become friends.
-    Befriend(String),
-    /// Change the relation with a user of this name, whose id is known or not.
-    Change(String, Option<UserId>, RelationAction),
-    /// Leave.
-    Quit,
-}
-
-/// What came of an [`Ask`] that took time.
-#[derive(Debug)]
-pub(super) enum Answer {
-    /// A relation is now like this.
-    Relation(Relation),
-    /// Older messages, and whether there are more before them.
-    Page(ConversationId, Vec<Message>, bool),
-    /// No older messages can be had now.
-    NoPage(ConversationId, String),
-    /// It failed; the sentence says why.
-    Failed(String),
-}
-
-/// Something to tell, for readers of lines.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum News {
-    /// A message that was not here before.
-    Message { conversation: ConversationId, at_ms: u64, name: String, text: String },
-    /// An own message is further than before.
-    Tick(Tick, String),
-    /// A sentence.
-    Notice(String),
-}
-
-/// Who the user is.
-#[derive(Clone, Debug)]
-pub(super) struct Me {
-    pub(super) user: UserId,
-    pub(super) name: String,
-    pub(super) device: DeviceId,
-}
-
-/// What the client knows, as a whole: at the start, and when events were missed.
-#[derive(Debug, Default)]
-pub(super) struct Known {
-    pub(super) relations: Vec<(Relation, Watermarks, Vec<Message>)>,
-    pub(super) waiting: Vec<Waiting>,
-}
+/// Messages that are told of an older page.
+const TOLD: usize = 20;
 
 /// The connection, as the user sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -280,8 +227,12 @@ impl View {
                 if let Some(conversation) = self.conversations.get_mut(&id) {
                     conversation.is_fetching = false;
                     conversation.is_complete |= !has_more;
-                    for message in &messages {
-                        conversation.insert(message);
+                    if conversation.len() > 0 && !messages.is_empty() {
+                        self.news.push(News::Notice("before that:".into()));
+                    }
+                    let untold = messages.len().saturating_sub(TOLD);
+                    for (index, message) in messages.iter().enumerate() {
+                        self.put_message(message, index >= untold);
                     }
                 }
             }

@@ -1,4 +1,7 @@
-use anser_client::Content;
+use anser_client::{
+    Content, RelationAction, Waiting,
+    proto::{DeviceId, UserId},
+};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::{Terminal, backend::TestBackend, style::Color};
 
