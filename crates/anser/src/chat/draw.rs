@@ -88,7 +88,7 @@ fn entry(conversation: &Conversation, is_shown: bool, columns: usize) -> Line<'s
         (RelationState::Friends, 0) => (String::new(), Style::new()),
         (RelationState::Friends, unread) => (unread.min(99).to_string(), BOLD),
         (RelationState::Blocked, _) => ("blocked".to_owned(), DIM),
-        _ => ("no friend".to_owned(), DIM),
+        _ => ("ended".to_owned(), DIM),
     };
     let pointer = if is_shown { "> " } else { "  " };
     let room = columns.saturating_sub(text::width(&mark) + usize::from(!mark.is_empty()) + 2);
