@@ -1,5 +1,6 @@
 //! What the chat shows, and what follows from what happens. Pure: events, keys and answers go in,
-//! with the time; what to do comes out as [`Ask`], what to tell as [`News`]. No terminal, no client.
+//! with the time; what to do comes out as [`Ask`], what to tell as [`News`]. No terminal, no
+//! client.
 
 mod asked;
 mod keys;
