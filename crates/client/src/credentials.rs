@@ -17,7 +17,13 @@ pub type LoginFuture<'a> = Pin<Box<dyn Future<Output = Result<LoggedIn>> + Send 
 
 /// Gives a new session (a new device) when there is none or the old one ended.
 pub trait Credentials: Send + Sync + 'static {
-    /// Logs in. An error that is not retryable ends the client.
+    /// Logs in, always as the same user.
+    ///
+    /// Asked once for a new storage, and again when the session was revoked or the device can not go on.
+    ///
+    /// # Errors
+    /// One that is retryable ([`Error::unreachable`]) is tried again later; another one ends the client
+    /// ([`Error::refused`]).
     fn login<'a>(&'a self, rest: &'a Rest) -> LoginFuture<'a>;
 }
 

@@ -51,9 +51,23 @@ impl Error {
         Self { kind, detail: detail.into(), source: Some(Box::new(source)) }
     }
 
-    pub(crate) fn storage(source: impl std::error::Error + Send + Sync + 'static) -> Self {
+    /// A local storage failed: for implementations of [`Storage`](crate::Storage).
+    pub fn storage(source: impl std::error::Error + Send + Sync + 'static) -> Self {
         let detail = format!("the local storage failed: {source}");
         Self::with(ErrorKind::Storage, detail, source)
+    }
+
+    /// Whoever gives out sessions can not be reached now; the client tries again. For
+    /// implementations of [`Credentials`](crate::Credentials).
+    pub fn unreachable(source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        let detail = format!("no session can be had now: {source}");
+        Self::with(ErrorKind::Unreachable, detail, source)
+    }
+
+    /// No session is given any more, for this reason. Ends the client unless the code is retryable. For
+    /// implementations of [`Credentials`](crate::Credentials).
+    pub fn refused(code: Code) -> Self {
+        Self::new(ErrorKind::Refused(code), code.sentence())
     }
 
     pub(crate) fn closed() -> Self {
@@ -73,7 +87,7 @@ impl Error {
         }
     }
 
-    /// Whether the same call can succeed later.
+    /// Whether the same call can succeed later, unchanged.
     pub fn is_retryable(&self) -> bool {
         match self.kind {
             ErrorKind::Unreachable | ErrorKind::OutboxFull => true,

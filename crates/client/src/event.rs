@@ -1,11 +1,12 @@
 //! What happened, as a stream of typed events with a bound: a reader that is too slow is told how many
 //! it missed. Nothing is lost by that: messages are in the storage and on the server.
 
-use std::{collections::VecDeque, sync::Arc};
+mod queue;
 
 use anser_proto::{Code, ConversationId, DeviceId, Seq, UserId, rest, wire};
-use parking_lot::Mutex;
-use tokio::sync::Notify;
+
+pub use queue::Events;
+pub(crate) use queue::Queue;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,20 +41,22 @@ pub enum Event {
     Rejected {
         /// Its number.
         client_seq: Seq,
-        /// Why; `None` when this version does not know the code.
+        /// Why; `None` when this version does not know the code, or nobody can tell any more.
         code: Option<Code>,
     },
     /// A relation changed.
     Relation(Relation),
     /// Everything that waited on the server has come; what follows is live.
     CaughtUp,
-    /// The server could not continue from this device's position: state was taken anew.
+    /// The server could not continue from this device's position: state is taken anew. Messages that
+    /// are new here follow as events; relations and watermarks changed silently.
     Reset,
     /// The old device could not go on; this is a new one. Unsent messages moved over.
     NewDevice(DeviceId),
     /// The connection's state changed.
     State(ConnectionState),
-    /// So many events were dropped because nobody read them.
+    /// So many events were dropped here because nobody read them. Messages are in the storage and
+    /// on the server all the same.
     Lagged {
         /// How many.
         missed: u64,
@@ -137,96 +140,14 @@ pub struct Relation {
 /// The state of a relation as one of its users sees it.
 pub use wire::RelationState;
 
-/// Two facts about the connection.
+/// Two facts about the connection. A line that went dead shows as online and not healthy, until the
+/// server speaks again or the connection is given up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionState {
-    /// A socket to the server is open and answers.
+    /// The socket is open and the server spoke within the last heartbeat and a half.
     pub socket_healthy: bool,
     /// The server has welcomed this device and everything that waited has come.
     pub device_online: bool,
-}
-
-/// The receiving end of the events.
-#[derive(Debug)]
-pub struct Events(pub(crate) Arc<Queue>);
-
-#[derive(Debug)]
-pub(crate) struct Queue {
-    state: Mutex<State>,
-    filled: Notify,
-    capacity: usize,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    events: VecDeque<Event>,
-    missed: u64,
-    closed: bool,
-}
-
-impl Events {
-    /// The next event; `None` once the client is closed and everything was read.
-    pub async fn next(&mut self) -> Option<Event> {
-        loop {
-            let filled = self.0.filled.notified();
-            {
-                let mut state = self.0.state.lock();
-                if let Some(event) = state.next() {
-                    return Some(event);
-                }
-                if state.closed {
-                    return None;
-                }
-            }
-            filled.await;
-        }
-    }
-
-    /// Moves everything that waits into `events`, at least one; false once the client is closed and
-    /// everything was read. For readers of many events.
-    pub async fn next_batch(&mut self, events: &mut Vec<Event>) -> bool {
-        let Some(first) = self.next().await else { return false };
-        events.push(first);
-        let mut state = self.0.state.lock();
-        events.extend(state.events.drain(..));
-        true
-    }
-}
-
-impl Queue {
-    pub(crate) fn new(capacity: usize) -> Arc<Self> {
-        let (state, filled) = (Mutex::default(), Notify::new());
-        Arc::new(Self { state, filled, capacity: capacity.max(1) })
-    }
-
-    pub(crate) fn push(&self, events: impl IntoIterator<Item = Event>) {
-        let mut state = self.state.lock();
-        for event in events {
-            if state.events.len() >= self.capacity || state.missed > 0 {
-                // The marker stands where the hole is: everything after it is dropped until it is read.
-                state.missed += 1;
-            } else {
-                state.events.push_back(event);
-            }
-        }
-        drop(state);
-        self.filled.notify_one();
-    }
-
-    pub(crate) fn close(&self) {
-        self.state.lock().closed = true;
-        self.filled.notify_one();
-    }
-}
-
-impl State {
-    fn next(&mut self) -> Option<Event> {
-        if let Some(event) = self.events.pop_front() {
-            return Some(event);
-        }
-        let missed = std::mem::take(&mut self.missed);
-        (missed > 0).then_some(Event::Lagged { missed })
-    }
 }
 
 impl Relation {
@@ -248,22 +169,5 @@ fn state_from_name(name: &str) -> RelationState {
         "none" => RelationState::None,
         "blocked" => RelationState::Blocked,
         _ => RelationState::Unspecified,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_slow_reader_is_told_what_it_missed() {
-        let queue = Queue::new(2);
-        let mut events = Events(queue.clone());
-        queue.push([Event::CaughtUp, Event::Reset, Event::CaughtUp, Event::CaughtUp]);
-        queue.close();
-        assert_eq!(events.next().await, Some(Event::CaughtUp));
-        assert_eq!(events.next().await, Some(Event::Reset));
-        assert_eq!(events.next().await, Some(Event::Lagged { missed: 2 }));
-        assert_eq!(events.next().await, None);
     }
 }

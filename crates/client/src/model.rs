@@ -1,66 +1,101 @@
 //! What this device knows, and what entries change in it. Pure: no I/O, no locks, no waiting; what must
 //! be stored and told comes out as [`Outcome`].
 
+mod conversation;
+mod history;
+
 use std::collections::HashMap;
 
 use anser_proto::{
-    Code, ConversationId, DeviceId, Seq, UserId, rest,
-    seal::{Key, Place},
+    Code, ConversationId, DeviceId, Seq, UserId,
+    id::NUMBER_MAX,
+    seal::{Key, OVERHEAD_BYTES, Place},
     wire::{self, entry::Kind},
 };
 use bytes::Bytes;
 use prost::Message as _;
 
+use self::conversation::Conversation;
 use crate::{
+    error::{Error, ErrorKind, Result},
     event::{Content, Event, Message, Relation, RelationState, Unreadable, Waiting},
-    handle::{SendHandle, SendState},
+    handle::SendState,
     outbox::Outbox,
     storage::{Change, Identity, Saved, SavedRelation, Watermarks},
 };
 
-/// Handles that wait for a receipt in one conversation; older ones stop following.
-const FOLLOWED_MAX: usize = 4_096;
+/// Largest sealed body, until a Welcome tells the server's own limit.
+const BODY_BYTES_MAX: usize = 16 * 1024;
 
 /// What this device knows.
-#[derive(Default)]
 pub(crate) struct Model {
     pub(crate) identity: Option<Identity>,
     pub(crate) epoch: String,
     pub(crate) position: Seq,
     pub(crate) outbox: Outbox,
     pub(crate) relations: HashMap<ConversationId, SavedRelation>,
+    /// How many relation entries came: an answer of REST that is older than one must not undo it.
+    pub(crate) relation_entries: u64,
+    pub(crate) body_bytes_max: usize,
     keys: HashMap<ConversationId, Vec<Key>>,
     conversations: HashMap<ConversationId, Conversation>,
 }
 
-#[derive(Default)]
-struct Conversation {
-    watermarks: Watermarks,
-    /// The highest message that was read from the server's history and not kept.
-    seen: Seq,
-    /// Sent messages whose receipts somebody waits for, by number, rising.
-    followed: Vec<(Seq, SendHandle)>,
-}
-
-/// What must be stored and told.
+/// What must be stored and told. Made once and used again, because it comes with every read.
 #[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) changes: Vec<Change>,
     pub(crate) events: Vec<Event>,
+    /// Commands up to here are forgotten; one change for all entries of a read.
+    trim: Seq,
+    /// Conversations whose watermarks moved.
+    touched: Vec<ConversationId>,
 }
 
 /// An entry needs a key that is not here: fetch the relations, then try again.
 #[derive(Debug)]
 pub(crate) struct KeyMissing;
 
+impl Outcome {
+    fn touch(&mut self, conversation: ConversationId) {
+        if !self.touched.contains(&conversation) {
+            self.touched.push(conversation);
+        }
+    }
+
+    /// Turns what moved often into one change each. To be called before `changes` is stored.
+    pub(crate) fn finish(&mut self, model: &Model) {
+        if self.trim > 0 {
+            self.changes.push(Change::Trim { through: std::mem::take(&mut self.trim) });
+        }
+        for conversation in self.touched.drain(..) {
+            let watermarks = model.watermarks(conversation);
+            self.changes.push(Change::Watermarks(conversation, watermarks));
+        }
+    }
+}
+
 impl Model {
-    pub(crate) fn new(saved: Saved) -> Self {
+    /// What a storage held.
+    ///
+    /// # Errors
+    /// `Storage`: it is damaged.
+    pub(crate) fn new(saved: Saved) -> Result<Self> {
+        let outbox = Outbox::restore(saved.outbox_head, saved.outbox)?;
+        if saved.position >= NUMBER_MAX || outbox.head() >= NUMBER_MAX {
+            let detail = "the stored positions are damaged: a number is above 2^53";
+            return Err(Error::new(ErrorKind::Storage, detail));
+        }
         let mut model = Self {
             identity: saved.identity,
             epoch: saved.epoch,
             position: saved.position,
-            outbox: Outbox::restore(saved.outbox_head, saved.outbox),
-            ..Self::default()
+            outbox,
+            relations: HashMap::new(),
+            relation_entries: 0,
+            body_bytes_max: BODY_BYTES_MAX,
+            keys: HashMap::new(),
+            conversations: HashMap::new(),
         };
         for (conversation, watermarks) in saved.watermarks {
             model.conversations.entry(conversation).or_default().watermarks = watermarks;
@@ -68,7 +103,7 @@ impl Model {
         for relation in saved.relations {
             model.put_relation(relation);
         }
-        model
+        Ok(model)
     }
 
     pub(crate) fn user(&self) -> UserId {
@@ -84,12 +119,6 @@ impl Model {
         known.map_or_else(Watermarks::default, |known| known.watermarks)
     }
 
-    /// The highest message that this device knows of, kept or not.
-    pub(crate) fn highest(&self, conversation: ConversationId) -> Seq {
-        let known = self.conversations.get(&conversation);
-        known.map_or(0, |known| known.seen.max(known.watermarks.head))
-    }
-
     /// The newest key of a conversation and its version.
     pub(crate) fn newest_key(&self, conversation: ConversationId) -> Option<(u32, &Key)> {
         let keys = self.keys.get(&conversation)?;
@@ -102,32 +131,100 @@ impl Model {
         relation.is_some_and(|relation| relation.state == RelationState::Friends as i32)
     }
 
-    /// This is a new device now; the outbox and the position start anew.
-    pub(crate) fn become_device(&mut self, identity: Identity) -> Outcome {
+    /// The longest text that fits a body, in bytes, about.
+    pub(crate) fn text_bytes_max(&self) -> usize {
+        self.body_bytes_max.saturating_sub(OVERHEAD_BYTES)
+    }
+
+    /// This is another device now: outbox and position start anew.
+    pub(crate) fn become_device(&mut self, identity: Identity, outcome: &mut Outcome) {
         let device = identity.device;
-        let changed = self.identity.replace(identity.clone()).is_some();
+        if self.identity.replace(identity.clone()).is_some() {
+            outcome.events.push(Event::NewDevice(device));
+        }
         self.epoch = String::new();
         self.position = 0;
         self.outbox = Outbox::default();
-        let mut outcome = Outcome::default();
         outcome.changes.push(Change::Identity(identity));
-        outcome.events.extend(changed.then_some(Event::NewDevice(device)));
-        outcome
+    }
+
+    /// The inbox is stored up to `position` of the history `epoch`.
+    pub(crate) fn start_from(&mut self, epoch: String, position: Seq, outcome: &mut Outcome) {
+        self.epoch.clone_from(&epoch);
+        self.position = position;
+        outcome.changes.push(Change::Position { epoch: Some(epoch), position });
+    }
+
+    /// The server applied commands up to `position` and does not tell any more what became of them. The
+    /// history told of the messages; the others were refused.
+    pub(crate) fn forget_through(&mut self, position: Seq, outcome: &mut Outcome) {
+        self.outbox.ack(position);
+        for (client_seq, item) in self.outbox.iter().take_while(|(seq, _)| *seq <= position) {
+            let command = item.decode().and_then(|command| command.kind);
+            if item.applied || !matches!(command, Some(wire::command::Kind::Send(_))) {
+                continue;
+            }
+            if let Some(handle) = &item.handle {
+                handle.0.advance(SendState::Failed { code: None });
+            }
+            outcome.events.push(Event::Rejected { client_seq, code: None });
+        }
+        self.trim(position, outcome);
+    }
+
+    /// The messages among the commands that are not forgotten yet.
+    pub(crate) fn waiting(&self) -> Vec<Waiting> {
+        let acked = self.outbox.acked();
+        let waiting = self.outbox.iter().filter_map(|(client_seq, item)| {
+            let command = item.decode()?;
+            let Some(wire::command::Kind::Send(send)) = command.kind else { return None };
+            let content = item.content.clone();
+            Some(Waiting {
+                client_seq,
+                conversation: ConversationId(send.conversation),
+                content: content.unwrap_or_else(|| self.open_own(client_seq, &send, &command.body)),
+                is_sent: client_seq <= acked,
+            })
+        });
+        waiting.collect()
+    }
+
+    /// Nobody will tell the handles of more.
+    pub(crate) fn end_handles(&mut self) {
+        for (_, item) in self.outbox.iter() {
+            if let Some(handle) = &item.handle {
+                handle.0.end();
+            }
+        }
+        self.conversations.values_mut().for_each(Conversation::end);
+    }
+
+    /// Asks for a read mark; gives whether it is worth a command.
+    pub(crate) fn ask_read(&mut self, conversation: ConversationId, conv_seq: Seq) -> bool {
+        let known = self.conversations.entry(conversation).or_default();
+        let is_news = conv_seq > known.watermarks.read.max(known.read_asked);
+        if is_news {
+            known.read_asked = conv_seq;
+        }
+        is_news
     }
 
     /// One entry of the inbox.
+    ///
+    /// # Errors
+    /// [`KeyMissing`]: nothing was changed.
     pub(crate) fn on_entry(
         &mut self,
         seq: Seq,
-        body: Bytes,
+        body: &Bytes,
         keys_are_fresh: bool,
         outcome: &mut Outcome,
     ) -> Result<(), KeyMissing> {
         // An entry that does not decode is stored and acked like one of unknown kind.
-        let entry = wire::Entry::decode(body).unwrap_or_default();
+        let entry = wire::Entry::decode(body.clone()).unwrap_or_default();
         match entry.kind {
-            Some(Kind::Message(message)) => {
-                self.on_message(&message, entry.body, keys_are_fresh, outcome)?;
+            Some(Kind::Message(message)) if (1..NUMBER_MAX).contains(&message.conv_seq) => {
+                self.on_message(&message, &entry.body, keys_are_fresh, outcome)?;
             }
             Some(Kind::Receipt(receipt)) => self.on_receipt(&receipt, outcome),
             Some(Kind::ReadMark(mark)) => {
@@ -138,7 +235,7 @@ impl Model {
             Some(Kind::Relation(relation)) => {
                 self.on_relation(&relation, keys_are_fresh, outcome)?;
             }
-            None => {}
+            Some(Kind::Message(_)) | None => {}
         }
         self.position = seq;
         Ok(())
@@ -147,69 +244,50 @@ impl Model {
     fn on_message(
         &mut self,
         message: &wire::Message,
-        body: Bytes,
+        body: &[u8],
         keys_are_fresh: bool,
         outcome: &mut Outcome,
     ) -> Result<(), KeyMissing> {
         let place = place(message);
         let is_mine = place.device == self.device();
-        let known = is_mine.then(|| self.outbox.content(message.client_seq)).flatten();
-        let content = match known {
-            Some(content) => content,
-            None => {
-                let body = if body.is_empty() && is_mine {
-                    self.outbox.body(message.client_seq).unwrap_or_default()
-                } else {
-                    body
-                };
-                self.open(&place, &body, keys_are_fresh)?
-            }
-        };
-        if is_mine && let Some(handle) = self.outbox.handle(message.client_seq) {
-            handle.0.advance(SendState::Sent);
-            self.follow(place.conversation, message.conv_seq, handle);
+        // An entry is absolute: after a snapshot one may come whose message is here already.
+        let is_new = message.conv_seq > self.watermarks(place.conversation).head;
+        if is_new {
+            let own = is_mine.then(|| self.outbox.item_mut(message.client_seq)).flatten();
+            let known = own.and_then(|item| item.content.take());
+            let content = match known {
+                Some(content) => content,
+                // The server leaves the body out: the outbox has it.
+                None if is_mine && body.is_empty() => {
+                    let body = self.outbox.body(message.client_seq).unwrap_or_default();
+                    self.open(&place, &body, keys_are_fresh)?
+                }
+                None => self.open(&place, body, keys_are_fresh)?,
+            };
+            self.store_message(message, content, outcome);
+        }
+        let own = is_mine.then(|| self.outbox.item_mut(message.client_seq)).flatten();
+        if let Some(handle) = own.and_then(|item| item.handle.take()) {
+            let known = self.conversations.entry(place.conversation).or_default();
+            known.follow(message.conv_seq, handle);
         }
         self.on_own(message.device, message.client_seq, outcome);
-        self.store_message(message, content, outcome);
         Ok(())
-    }
-
-    /// A message of the history, after a reset.
-    pub(crate) fn on_history(&mut self, message: &rest::Message, body: &[u8], out: &mut Outcome) {
-        let message = from_rest(message);
-        // Keys came with the snapshot: one that is missing now stays missing.
-        let content = self.open(&place(&message), body, true).unwrap_or(Content::Unknown);
-        self.store_message(&message, content, out);
-    }
-
-    /// A message of the history, opened and not kept.
-    pub(crate) fn opened(&mut self, message: &rest::Message, body: &[u8]) -> Message {
-        let known = self.conversations.entry(message.conversation).or_default();
-        known.seen = known.seen.max(message.conv_seq);
-        let message = from_rest(message);
-        let content = self.open(&place(&message), body, true).unwrap_or(Content::Unknown);
-        with_content(&message, content)
-    }
-
-    /// The messages among the commands that are not forgotten yet.
-    pub(crate) fn waiting(&self) -> Vec<Waiting> {
-        let acked = self.outbox.acked();
-        let sends = self.outbox.sends();
-        let waiting = sends.map(|(client_seq, send, body, content)| Waiting {
-            client_seq,
-            conversation: ConversationId(send.conversation),
-            content: content.unwrap_or_else(|| self.open_own(client_seq, &send, &body)),
-            is_sent: client_seq <= acked,
-        });
-        waiting.collect()
     }
 
     fn store_message(&mut self, message: &wire::Message, content: Content, outcome: &mut Outcome) {
         let conversation = ConversationId(message.conversation);
-        let known = &mut self.conversations.entry(conversation).or_default().watermarks;
-        known.head = known.head.max(message.conv_seq);
-        outcome.changes.push(Change::Watermarks(conversation, *known));
-        let message = with_content(message, content);
+        self.conversations.entry(conversation).or_default().watermarks.head = message.conv_seq;
+        outcome.touch(conversation);
+        let message = Message {
+            conversation,
+            conv_seq: message.conv_seq,
+            sender: UserId(message.sender),
+            device: DeviceId(message.device),
+            client_seq: message.client_seq,
+            created_at_ms: message.created_at_ms,
+            content,
+        };
         outcome.changes.push(Change::Message(message.clone()));
         outcome.events.push(Event::Message(message));
     }
@@ -241,6 +319,11 @@ impl Model {
         })
     }
 
+    /// Opens with the keys that are here.
+    fn open_known(&self, place: &Place, body: &[u8]) -> Content {
+        self.open(place, body, true).unwrap_or(Content::Unreadable(Unreadable::NoKey))
+    }
+
     /// What one of this device's own commands says.
     pub(crate) fn open_own(&self, client_seq: Seq, send: &wire::Send, body: &[u8]) -> Content {
         let place = Place {
@@ -250,47 +333,24 @@ impl Model {
             client_seq,
             key_version: send.key_version,
         };
-        self.open(&place, body, true).unwrap_or(Content::Unreadable(Unreadable::NoKey))
-    }
-
-    fn follow(&mut self, conversation: ConversationId, conv_seq: Seq, handle: SendHandle) {
-        // Nobody but the outbox and this call holds it: nobody waits.
-        if std::sync::Arc::strong_count(&handle.0) <= 2 {
-            return;
-        }
-        let known = self.conversations.entry(conversation).or_default();
-        known.followed.retain(|(_, handle)| std::sync::Arc::strong_count(&handle.0) > 1);
-        if known.followed.len() >= FOLLOWED_MAX {
-            known.followed.remove(0);
-        }
-        known.followed.push((conv_seq, handle));
+        self.open_known(&place, body)
     }
 
     fn on_receipt(&mut self, receipt: &wire::Receipt, outcome: &mut Outcome) {
         let conversation = ConversationId(receipt.conversation);
         let known = self.conversations.entry(conversation).or_default();
-        let watermarks = &mut known.watermarks;
-        watermarks.peer_delivered = watermarks.peer_delivered.max(receipt.delivered);
-        watermarks.peer_read = watermarks.peer_read.max(receipt.read);
-        let (delivered, read) = (watermarks.peer_delivered, watermarks.peer_read);
-        outcome.changes.push(Change::Watermarks(conversation, *watermarks));
+        known.on_receipt(receipt.delivered, receipt.read);
+        let Watermarks { peer_delivered: delivered, peer_read: read, .. } = known.watermarks;
+        outcome.touch(conversation);
         let user = UserId(receipt.user);
         outcome.events.push(Event::Receipt { conversation, user, delivered, read });
-        for (conv_seq, handle) in &known.followed {
-            if *conv_seq <= read {
-                handle.0.advance(SendState::Read);
-            } else if *conv_seq <= delivered {
-                handle.0.advance(SendState::Delivered);
-            }
-        }
-        known.followed.retain(|(conv_seq, _)| *conv_seq > read);
     }
 
     fn on_read_mark(&mut self, conversation: ConversationId, read: Seq, outcome: &mut Outcome) {
         let watermarks = &mut self.conversations.entry(conversation).or_default().watermarks;
         watermarks.read = watermarks.read.max(read);
         let read = watermarks.read;
-        outcome.changes.push(Change::Watermarks(conversation, *watermarks));
+        outcome.touch(conversation);
         outcome.events.push(Event::ReadMark { conversation, read });
     }
 
@@ -299,8 +359,12 @@ impl Model {
             return;
         }
         let (client_seq, code) = (rejected.client_seq, Code::from_number(rejected.code));
-        if let Some(handle) = self.outbox.handle(client_seq) {
+        if let Some(handle) = self.outbox.item(client_seq).and_then(|item| item.handle.as_ref()) {
             handle.0.advance(SendState::Failed { code });
+        }
+        if let Some(known) = self.conversations.get_mut(&ConversationId(rejected.conversation)) {
+            // A read mark that was refused may be asked for again.
+            known.read_asked = 0;
         }
         outcome.events.push(Event::Rejected { client_seq, code });
         self.on_own(rejected.device, client_seq, outcome);
@@ -308,8 +372,15 @@ impl Model {
 
     /// The entry that names one of this device's commands is here: the command can be forgotten.
     fn on_own(&mut self, device: u64, client_seq: Seq, outcome: &mut Outcome) {
-        if DeviceId(device) == self.device() && self.outbox.trim(client_seq) {
-            outcome.changes.push(Change::Trim { through: client_seq });
+        if DeviceId(device) == self.device() {
+            self.trim(client_seq, outcome);
+        }
+    }
+
+    /// Commands up to here can be forgotten.
+    pub(crate) fn trim(&mut self, through: Seq, outcome: &mut Outcome) {
+        if self.outbox.trim(through) {
+            outcome.trim = outcome.trim.max(self.outbox.trimmed());
         }
     }
 
@@ -324,6 +395,7 @@ impl Model {
         if known < relation.key_version as usize && !keys_are_fresh {
             return Err(KeyMissing);
         }
+        self.relation_entries += 1;
         let keys = self.relations.get(&id).map(|known| known.keys.clone()).unwrap_or_default();
         let saved = SavedRelation {
             id,
@@ -336,41 +408,6 @@ impl Model {
         outcome.events.push(Event::Relation(view(&saved)));
         self.put_relation(saved);
         Ok(())
-    }
-
-    /// A relation with its keys, as REST tells it.
-    pub(crate) fn on_rest_relation(&mut self, relation: &rest::Relation, outcome: &mut Outcome) {
-        use base64::{Engine as _, engine::general_purpose::STANDARD};
-        let view = Relation::from_rest(relation);
-        let decode = |key: &rest::RelationKey| STANDARD.decode(&key.key).ok()?.try_into().ok();
-        let saved = SavedRelation {
-            id: view.id,
-            peer: view.peer,
-            peer_name: view.peer_name,
-            state: view.state as i32,
-            keys: relation.keys.iter().map_while(decode).collect(),
-        };
-        outcome.changes.push(Change::Relation(saved.clone()));
-        self.put_relation(saved);
-    }
-
-    /// A conversation's watermarks, as a snapshot tells them.
-    pub(crate) fn on_rest_conversation(
-        &mut self,
-        conversation: &rest::Conversation,
-        outcome: &mut Outcome,
-    ) {
-        let user = self.user();
-        let known = &mut self.conversations.entry(conversation.id).or_default().watermarks;
-        for member in &conversation.members {
-            if member.user.id == user {
-                known.read = known.read.max(member.read);
-            } else {
-                known.peer_delivered = known.peer_delivered.max(member.delivered);
-                known.peer_read = known.peer_read.max(member.read);
-            }
-        }
-        outcome.changes.push(Change::Watermarks(conversation.id, *known));
     }
 
     fn put_relation(&mut self, relation: SavedRelation) {
@@ -386,30 +423,6 @@ pub(crate) fn view(saved: &SavedRelation) -> Relation {
         peer: saved.peer,
         peer_name: saved.peer_name.clone(),
         state: RelationState::try_from(saved.state).unwrap_or(RelationState::Unspecified),
-    }
-}
-
-fn from_rest(message: &rest::Message) -> wire::Message {
-    wire::Message {
-        conversation: message.conversation.0,
-        conv_seq: message.conv_seq,
-        sender: message.sender.0,
-        device: message.device.0,
-        client_seq: message.client_seq,
-        key_version: message.key_version,
-        created_at_ms: message.created_at_ms,
-    }
-}
-
-fn with_content(message: &wire::Message, content: Content) -> Message {
-    Message {
-        conversation: ConversationId(message.conversation),
-        conv_seq: message.conv_seq,
-        sender: UserId(message.sender),
-        device: DeviceId(message.device),
-        client_seq: message.client_seq,
-        created_at_ms: message.created_at_ms,
-        content,
     }
 }
 

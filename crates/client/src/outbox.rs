@@ -7,6 +7,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::{
+    error::{Error, ErrorKind, Result},
     event::Content,
     handle::{SendHandle, SendState},
 };
@@ -27,13 +28,35 @@ pub(crate) struct Item {
     /// What was sent, while this process remembers.
     pub(crate) content: Option<Content>,
     pub(crate) handle: Option<SendHandle>,
+    /// The history has its message: it was applied.
+    pub(crate) applied: bool,
+}
+
+impl Item {
+    pub(crate) fn new(command: Bytes, content: Option<Content>) -> Self {
+        Self { command, content, handle: None, applied: false }
+    }
+
+    pub(crate) fn decode(&self) -> Option<wire::Command> {
+        wire::Command::decode(self.command.clone()).ok()
+    }
 }
 
 impl Outbox {
-    pub(crate) fn restore(head: Seq, saved: Vec<(Seq, Bytes)>) -> Self {
-        let trimmed = head - saved.len() as Seq;
-        let item = |(_, command)| Item { command, content: None, handle: None };
-        Self { items: saved.into_iter().map(item).collect(), head, acked: trimmed }
+    /// What a storage held.
+    ///
+    /// # Errors
+    /// The numbers are not the contiguous end of a log.
+    pub(crate) fn restore(head: Seq, saved: Vec<(Seq, Bytes)>) -> Result<Self> {
+        let trimmed = head.checked_sub(saved.len() as Seq);
+        let expected = |first: Seq| (first + 1..).take(saved.len());
+        let whole =
+            trimmed.filter(|trimmed| saved.iter().map(|(seq, _)| *seq).eq(expected(*trimmed)));
+        let acked = whole.ok_or_else(|| {
+            Error::new(ErrorKind::Storage, "the stored outbox is damaged: commands are missing")
+        })?;
+        let items = saved.into_iter().map(|(_, command)| Item::new(command, None)).collect();
+        Ok(Self { items, head, acked })
     }
 
     pub(crate) fn head(&self) -> Seq {
@@ -64,27 +87,28 @@ impl Outbox {
         Some(self.item(client_seq)?.command.clone())
     }
 
-    pub(crate) fn content(&self, client_seq: Seq) -> Option<Content> {
-        self.item(client_seq)?.content.clone()
+    pub(crate) fn item(&self, client_seq: Seq) -> Option<&Item> {
+        self.items.get(self.index(client_seq)?)
     }
 
-    pub(crate) fn handle(&self, client_seq: Seq) -> Option<SendHandle> {
-        self.item(client_seq)?.handle.clone()
+    pub(crate) fn item_mut(&mut self, client_seq: Seq) -> Option<&mut Item> {
+        let index = self.index(client_seq)?;
+        self.items.get_mut(index)
     }
 
     /// The sealed body of a Send.
     pub(crate) fn body(&self, client_seq: Seq) -> Option<Bytes> {
-        Some(wire::Command::decode(self.item(client_seq)?.command.clone()).ok()?.body)
+        Some(self.item(client_seq)?.decode()?.body)
     }
 
     /// The server has everything up to `position`. Gives whether this is news.
     pub(crate) fn ack(&mut self, position: Seq) -> bool {
+        let position = position.min(self.head);
         if position <= self.acked {
             return false;
         }
-        let from = self.acked.max(self.trimmed()) + 1;
-        for client_seq in from..=position.min(self.head) {
-            if let Some(handle) = self.handle(client_seq) {
+        for client_seq in self.acked.max(self.trimmed()) + 1..=position {
+            if let Some(handle) = self.item(client_seq).and_then(|item| item.handle.as_ref()) {
                 handle.0.advance(SendState::Sent);
             }
         }
@@ -100,29 +124,9 @@ impl Outbox {
         count > 0
     }
 
-    /// The highest number that the server is known to have.
-    pub(crate) fn acked(&self) -> Seq {
-        self.acked
-    }
-
-    /// The messages among the commands: number, command, sealed body and, while it is known, content.
-    pub(crate) fn sends(
-        &self,
-    ) -> impl Iterator<Item = (Seq, wire::Send, Bytes, Option<Content>)> + '_ {
-        (self.trimmed() + 1..).zip(&self.items).filter_map(|(client_seq, item)| {
-            let command = wire::Command::decode(item.command.clone()).ok()?;
-            match command.kind? {
-                wire::command::Kind::Send(send) => {
-                    Some((client_seq, send, command.body, item.content.clone()))
-                }
-                wire::command::Kind::Read(_) => None,
-            }
-        })
-    }
-
     /// The conversations that unforgotten messages go to.
     pub(crate) fn conversations(&self) -> Vec<ConversationId> {
-        let sent_to = |item: &Item| match wire::Command::decode(item.command.clone()).ok()?.kind? {
+        let sent_to = |item: &Item| match item.decode()?.kind? {
             wire::command::Kind::Send(send) => Some(ConversationId(send.conversation)),
             wire::command::Kind::Read(_) => None,
         };
@@ -132,16 +136,75 @@ impl Outbox {
         conversations
     }
 
-    /// Takes what the server is not known to have: to be moved to a new device.
-    pub(crate) fn take_above(&mut self, applied: Seq) -> Vec<(Seq, Item)> {
-        let first = self.trimmed() + 1;
-        let all = std::mem::take(&mut self.items).into_iter().enumerate();
-        let numbered = all.map(|(index, item)| (first + index as Seq, item));
-        numbered.filter(|(client_seq, _)| *client_seq > applied).collect()
+    /// The highest number that the server is known to have.
+    pub(crate) fn acked(&self) -> Seq {
+        self.acked
     }
 
-    fn item(&self, client_seq: Seq) -> Option<&Item> {
-        let index = client_seq.checked_sub(self.trimmed() + 1)?;
-        self.items.get(usize::try_from(index).ok()?)
+    /// The unforgotten commands by number.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Seq, &Item)> {
+        (self.trimmed() + 1..).zip(&self.items)
+    }
+
+    /// What the server does not have, to be moved to a new device: neither acked nor found in the
+    /// history.
+    pub(crate) fn take_unsent(&mut self) -> Vec<(Seq, Item)> {
+        let first = self.trimmed() + 1;
+        let acked = self.acked;
+        let numbered = (first..).zip(std::mem::take(&mut self.items));
+        numbered.filter(|(client_seq, item)| *client_seq > acked && !item.applied).collect()
+    }
+
+    fn index(&self, client_seq: Seq) -> Option<usize> {
+        usize::try_from(client_seq.checked_sub(self.trimmed() + 1)?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn restored(head: Seq, numbers: &[Seq]) -> Result<Outbox> {
+        let command = |seq: &Seq| (*seq, Bytes::from(format!("command {seq}")));
+        Outbox::restore(head, numbers.iter().map(command).collect())
+    }
+
+    #[test]
+    fn numbers_lead_to_their_commands() {
+        let mut outbox = restored(7, &[5, 6, 7]).unwrap();
+        assert_eq!((outbox.trimmed(), outbox.head(), outbox.unacked()), (4, 7, 3));
+        assert_eq!(outbox.command(4), None);
+        assert_eq!(outbox.command(5).unwrap(), "command 5");
+        assert!(outbox.trim(6) && !outbox.trim(6) && !outbox.trim(3));
+        assert_eq!((outbox.trimmed(), outbox.len(), outbox.command(6)), (6, 1, None));
+        outbox.push(Item::new(Bytes::from_static(b"next"), None));
+        assert_eq!((outbox.head(), outbox.command(8).unwrap()), (8, Bytes::from_static(b"next")));
+        assert!(outbox.trim(100));
+        assert_eq!((outbox.trimmed(), outbox.head()), (8, 8));
+    }
+
+    #[test]
+    fn an_ack_is_a_position_that_only_rises_and_ends_at_the_head() {
+        let mut outbox = restored(7, &[5, 6, 7]).unwrap();
+        assert!(outbox.ack(6) && !outbox.ack(6) && !outbox.ack(5));
+        assert_eq!(outbox.unacked(), 1);
+        assert!(outbox.ack(99), "a server that knows more than this device");
+        assert_eq!(outbox.unacked(), 0);
+    }
+
+    #[test]
+    fn a_damaged_log_is_refused() {
+        for (head, numbers) in [(1, &[1, 2][..]), (3, &[1, 3]), (9, &[7, 8]), (2, &[2, 1])] {
+            assert!(restored(head, numbers).is_err(), "{head} {numbers:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_neither_acked_nor_applied_moves() {
+        let mut outbox = restored(7, &[4, 5, 6, 7]).unwrap();
+        outbox.ack(4);
+        outbox.item_mut(6).unwrap().applied = true;
+        let moved: Vec<_> = outbox.take_unsent().into_iter().map(|(seq, _)| seq).collect();
+        assert_eq!(moved, [5, 7]);
     }
 }

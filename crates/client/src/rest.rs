@@ -16,6 +16,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// No request of a healthy server takes this long.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Far above any honest answer: a snapshot takes about 1 KiB a conversation.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A server's REST interface; a cheap clone.
 #[derive(Clone, Debug)]
@@ -24,7 +26,7 @@ pub struct Rest {
     base: String,
 }
 
-/// Which part of a conversation's history.
+/// Which part of a conversation's history, by message numbers (`conv_seq`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Range {
     /// The newest messages.
@@ -99,11 +101,17 @@ impl Rest {
             let detail = format!("the server at {} can not be reached", self.base);
             Error::with(ErrorKind::Unreachable, detail, error)
         };
-        let answer = request.send().await.map_err(unreachable)?;
+        let mut answer = request.send().await.map_err(unreachable)?;
         let status = answer.status();
-        let body = answer.bytes().await.map_err(unreachable)?;
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
+            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+                return Err(Error::new(ErrorKind::Protocol, "the server's answer is too long"));
+            }
+            body.extend_from_slice(&chunk);
+        }
         if status.is_success() {
-            return Ok(body.to_vec());
+            return Ok(body);
         }
         let problem: Option<Problem> = serde_json::from_slice(&body).ok();
         let code = problem.as_ref().and_then(|problem| Code::from_name(&problem.code));
@@ -246,7 +254,22 @@ impl Authorized {
             Range::After(seq) => format!("&after={seq}"),
             Range::Around(seq) => format!("&around={seq}"),
         };
-        self.get(&format!("/conversations/{conversation}/messages?limit={limit}{range}")).await
+        self.get(&format!("{}?limit={limit}{range}", messages_path(conversation))).await
+    }
+
+    /// Like `history`, a page as long as the server likes.
+    pub(crate) async fn history_page(
+        &self,
+        conversation: ConversationId,
+        range: Range,
+    ) -> Result<Messages> {
+        let (name, seq) = match range {
+            Range::Latest => return self.get(&messages_path(conversation)).await,
+            Range::Before(seq) => ("before", seq),
+            Range::After(seq) => ("after", seq),
+            Range::Around(seq) => ("around", seq),
+        };
+        self.get(&format!("{}?{name}={seq}", messages_path(conversation))).await
     }
 
     /// All state but the messages.
@@ -304,6 +327,10 @@ impl RelationAction {
             Self::Unblock => "unblock",
         }
     }
+}
+
+fn messages_path(conversation: ConversationId) -> String {
+    format!("/conversations/{conversation}/messages")
 }
 
 /// Everything but unreserved characters (RFC 3986) as `%XX`.

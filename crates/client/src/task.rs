@@ -1,22 +1,35 @@
 //! The one task of a client: logs in, takes snapshots, connects, reconnects with full jitter.
 
+mod backoff;
 mod connection;
 mod renew;
+mod snapshot;
 mod socket;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use anser_proto::Code;
+use anser_proto::{
+    Code,
+    rest::{Connector, LoggedIn},
+    session::Closed,
+};
+use parking_lot::Mutex;
 use tracing::debug;
 
 use crate::{
-    client::{Builder, Shared, Transport},
+    builder::{Builder, Transport},
     credentials::Credentials,
     error::{Error, ErrorKind, Result},
     event::{ConnectionState, Event},
-    rest::Authorized,
+    shared::Shared,
 };
-use connection::{Connection, End};
+use backoff::Backoff;
+use connection::Connection;
+use socket::Socket;
 
 /// The task, before it runs.
 pub(crate) struct Task {
@@ -25,6 +38,34 @@ pub(crate) struct Task {
     transport: Transport,
     backoff: (Duration, Duration),
     credentials: Box<dyn Credentials>,
+    /// The server's connectors as it told them last: its REST side may be away alone.
+    connectors: Mutex<Vec<Connector>>,
+    /// A new session whose snapshot could not be taken yet. A second login would be a second device.
+    session: Mutex<Option<LoggedIn>>,
+}
+
+/// What follows the end of a connection.
+enum End {
+    /// Connect again.
+    Again,
+    /// This device can not go on: log in as a new one.
+    NewDevice,
+    /// Never again.
+    Final(Option<Code>),
+}
+
+/// Tells everybody that the task has ended, also when it panicked.
+struct Ending(Option<Arc<Shared>>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let Some(shared) = self.0.take() else { return };
+        shared.end(None);
+        // The storage goes first: who waited for the end may open it again at once.
+        let closed = shared.closed.clone();
+        drop(shared);
+        closed.send_replace(true);
+    }
 }
 
 impl Task {
@@ -34,12 +75,21 @@ impl Task {
         credentials: Box<dyn Credentials>,
     ) -> Self {
         let Builder { connector, transport, backoff, .. } = builder;
-        Self { shared, connector, transport, backoff, credentials }
+        Self {
+            shared,
+            connector,
+            transport,
+            backoff,
+            credentials,
+            connectors: Mutex::default(),
+            session: Mutex::default(),
+        }
     }
 
     /// What must be done before the first call of the application: a device needs its name.
     pub(crate) async fn prepare(&self) -> Result<()> {
-        if self.shared.local.lock().model.identity.is_none() {
+        let is_new = self.shared.local.lock().model.identity.is_none();
+        if is_new {
             self.log_in().await?;
             self.take_snapshot().await?;
         }
@@ -48,106 +98,168 @@ impl Task {
 
     /// Connects and stays connected until the client closes or the server ends it for good.
     pub(crate) async fn run(self) {
-        let mut attempt = 0;
-        let code = loop {
+        let ending = Ending(Some(self.shared.clone()));
+        let code = self.stay_connected().await;
+        self.shared.end(Some(Event::Closed { code }));
+        drop(self);
+        drop(ending);
+    }
+
+    /// Gives the code that ended it for good, if it was one.
+    async fn stay_connected(&self) -> Option<Code> {
+        let mut backoff = Backoff::new(self.backoff);
+        loop {
             if self.shared.is_closing() {
-                break None;
+                return None;
             }
-            let round = self.round(&mut attempt).await;
+            let round = self.round(&mut backoff).await;
             self.shared.set_state(ConnectionState::default());
-            match round {
-                Ok(End::Final(code)) => break code,
-                Ok(End::Again) => {}
+            match self.renewed(round).await {
+                Ok(End::Final(code)) => return code,
+                Ok(End::Again | End::NewDevice) => {}
                 Err(error) if error.is_retryable() || error.kind() == ErrorKind::Protocol => {
                     debug!(%error, "the connection failed");
                 }
                 Err(error) => {
                     debug!(%error, "the client ends");
-                    break error.code();
+                    return error.code();
                 }
             }
-            if !self.shared.is_closing() {
-                self.pause(attempt).await;
-                attempt += 1;
-            }
-        };
-        self.shared.events.push([Event::Closed { code }]);
-        self.shared.events.close();
-        // The storage goes first: who waited for the end may open it again at once.
-        let closed = self.shared.closed.clone();
-        drop(self);
-        closed.send_replace(true);
+            let wait = backoff.next(getrandom::u32().unwrap_or(u32::MAX / 2));
+            let _ = tokio::time::timeout(wait, self.shared.closing()).await;
+        }
     }
 
     /// One connection from its first to its last frame, and what its end asks for.
-    async fn round(&self, attempt: &mut u32) -> Result<End> {
-        let new_device = self.shared.local.lock().model.identity.is_none();
-        if new_device {
-            self.log_in().await?;
+    async fn round(&self, backoff: &mut Backoff) -> Result<End> {
+        let socket = self.unless_closing(self.reach(backoff.failures())).await?;
+        let mut connection = Connection::new(self, socket);
+        let closed = connection.run().await;
+        if let Some(since) = connection.welcomed_at {
+            backoff.connected_for(Instant::now() - since);
         }
-        if self.shared.local.lock().model.epoch.is_empty() {
-            self.or_renewed(self.take_snapshot().await).await?;
+        if let Some(reset) = connection.reset.take() {
+            return self.unless_closing(self.on_reset(&reset)).await;
+        }
+        let closed = closed?;
+        debug!(code = closed.code.map_or("unknown", Code::name), text = closed.text, "closed");
+        if closed.code.is_none() {
+            backoff.unknown_end();
+        }
+        if self.shared.is_closing() {
+            return Ok(End::Final(None));
+        }
+        Ok(after(&closed))
+    }
+
+    /// Takes a snapshot if there is none, then connects.
+    async fn reach(&self, failures: u32) -> Result<Socket> {
+        let is_new = self.shared.local.lock().model.epoch.is_empty();
+        if is_new {
+            self.take_snapshot().await?;
         }
         let address = match &self.connector {
             Some(address) => address.clone(),
-            None => match self.rest().connectors().await {
-                Ok(connectors) => self.choose(connectors, *attempt)?,
-                Err(error) => return self.or_renewed(Err(error)).await.map(|()| End::Again),
-            },
+            None => choose(&self.connectors().await?, failures, self.transport)?,
         };
-        let socket = socket::Socket::connect(self.transport, &address).await?;
-        let closed = Connection::new(self, socket).run(attempt).await?;
-        match closed.code {
-            Some(Code::Replaced) => Ok(End::Final(closed.code)),
-            Some(Code::DeviceStale | Code::Unauthenticated) => {
-                let everything_is_known = closed.code == Some(Code::DeviceStale);
-                self.become_new_device(everything_is_known).await?;
-                *attempt = 0;
-                Ok(End::Again)
+        Socket::connect(self.transport, &address).await
+    }
+
+    async fn connectors(&self) -> Result<Vec<Connector>> {
+        match self.shared.authorized().connectors().await {
+            Ok(told) => {
+                self.connectors.lock().clone_from(&told.connectors);
+                Ok(told.connectors)
             }
-            _ if self.shared.is_closing() => Ok(End::Final(None)),
-            Some(code) if closed.by_peer && !code.retryable() => Ok(End::Final(Some(code))),
-            _ => Ok(End::Again),
+            Err(error) => {
+                let known = self.connectors.lock().clone();
+                let away = error.is_retryable() && !known.is_empty();
+                if away { Ok(known) } else { Err(error) }
+            }
         }
     }
 
-    /// A refused session is replaced by a new one; other errors stay errors.
-    async fn or_renewed(&self, result: Result<()>) -> Result<()> {
-        match result {
-            Err(error) if error.code() == Some(Code::Unauthenticated) => {
-                self.become_new_device(false).await
-            }
-            other => other,
+    /// Logs in as a new device where the old one can not go on. Credentials are asked here only, so a
+    /// refusal of theirs ends the client.
+    async fn renewed(&self, round: Result<End>) -> Result<End> {
+        let renew = match &round {
+            Ok(end) => matches!(end, End::NewDevice),
+            Err(error) => error.code() == Some(Code::Unauthenticated),
+        };
+        if !renew {
+            return round;
+        }
+        self.unless_closing(self.become_new_device()).await?;
+        Ok(End::Again)
+    }
+
+    /// Gives up `work` when the client is closed.
+    async fn unless_closing<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = self.shared.closing() => Err(Error::closed()),
         }
     }
+}
 
-    /// The best connector first, another one after each failure.
-    fn choose(&self, connectors: anser_proto::rest::Connectors, attempt: u32) -> Result<String> {
-        let all = connectors.connectors;
-        let index = attempt as usize % all.len().max(1);
-        let chosen = all.into_iter().nth(index);
-        let none = || Error::new(ErrorKind::Unreachable, "the server has no connector");
-        chosen.map(|connector| connector.tcp).ok_or_else(none)
+/// What the end of a connection asks for.
+fn after(closed: &Closed) -> End {
+    match closed.code {
+        Some(Code::DeviceStale | Code::Conflict | Code::Unauthenticated) => End::NewDevice,
+        // The next Hello is answered by a Reset.
+        Some(Code::BelowFloor) => End::Again,
+        Some(code) if closed.by_peer && !code.retryable() => End::Final(Some(code)),
+        _ => End::Again,
+    }
+}
+
+/// The best connector first, another one after each failure.
+fn choose(connectors: &[Connector], failures: u32, transport: Transport) -> Result<String> {
+    let index = failures as usize % connectors.len().max(1);
+    let chosen = connectors.get(index).map(|connector| match transport {
+        Transport::Tcp => connector.tcp.clone(),
+        Transport::WebSocket => connector.ws.clone(),
+    });
+    chosen.ok_or_else(|| Error::new(ErrorKind::Unreachable, "the server has no connector"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connectors_are_tried_in_order_and_round() {
+        let connector = |n| Connector { tcp: format!("tcp{n}"), ws: format!("ws{n}") };
+        let all = [connector(1), connector(2)];
+        let chosen = [0, 1, 2].map(|failures| choose(&all, failures, Transport::Tcp).unwrap());
+        assert_eq!(chosen, ["tcp1", "tcp2", "tcp1"]);
+        assert_eq!(choose(&all, 1, Transport::WebSocket).unwrap(), "ws2");
+        assert!(choose(&[], 3, Transport::Tcp).unwrap_err().is_retryable());
     }
 
-    fn rest(&self) -> Authorized {
-        let local = self.shared.local.lock();
-        let identity = local.model.identity.as_ref();
-        let token = identity.map(|identity| identity.token.clone()).unwrap_or_default();
-        self.shared.rest.with_token(token)
-    }
-
-    /// A random wait up to a bound that doubles: clients of a restarted server spread out.
-    async fn pause(&self, attempt: u32) {
-        let (shortest, longest) = self.backoff;
-        let bound = shortest.saturating_mul(1 << attempt.min(16)).min(longest);
-        let random = getrandom::u32().unwrap_or(u32::MAX / 2);
-        let wait = bound.mul_f64(f64::from(random) / f64::from(u32::MAX));
-        let closing = async {
-            while !self.shared.is_closing() {
-                self.shared.work.notified().await;
-            }
-        };
-        let _ = tokio::time::timeout(wait, closing).await;
+    #[test]
+    fn every_code_leads_somewhere() {
+        let end = |code, by_peer| after(&Closed { code, by_peer, text: String::new() });
+        for code in Code::ALL {
+            let expected = match code {
+                Code::DeviceStale | Code::Conflict | Code::Unauthenticated => "new device",
+                Code::BelowFloor => "again",
+                code if code.retryable() => "again",
+                _ => "final",
+            };
+            let got = match end(Some(*code), true) {
+                End::NewDevice => "new device",
+                End::Again => "again",
+                End::Final(told) => {
+                    assert_eq!(told, Some(*code));
+                    "final"
+                }
+            };
+            assert_eq!(got, expected, "{code:?}");
+        }
+        assert!(matches!(end(None, true), End::Again), "a code of a later version");
+        // What this end found wrong may be the line's fault.
+        assert!(matches!(end(Some(Code::Malformed), false), End::Again));
     }
 }

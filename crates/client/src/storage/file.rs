@@ -16,7 +16,10 @@ use crate::{
     event::{Content, Message, Unreadable},
 };
 
-/// Identity, epoch, position and outbox head, as JSON under a name each.
+/// The shape of the tables. A file of a later version is refused: it may hold what must not be ignored.
+const FORMAT: u32 = 1;
+
+/// Format, identity, epoch, position and outbox head, as JSON under a name each.
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// Commands by number.
 const OUTBOX: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outbox");
@@ -36,7 +39,7 @@ impl FileStorage {
     /// Opens or makes the file. Only one process can have it open.
     ///
     /// # Errors
-    /// `InUse`: it is open elsewhere. `Storage`: it is damaged, or can not be made.
+    /// `InUse`: it is open elsewhere. `Storage`: it is damaged, of a later version, or can not be made.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         use std::os::unix::fs::OpenOptionsExt;
         let path = path.as_ref();
@@ -46,7 +49,16 @@ impl FileStorage {
             let database =
                 redb::Builder::new().create_with_backend(FileBackend::new(options.open(path)?)?)?;
             let transaction = database.begin_write()?;
-            transaction.open_table(META)?;
+            let format = {
+                let mut meta = transaction.open_table(META)?;
+                let format = read(meta.get("format")?)?.unwrap_or(FORMAT);
+                meta.insert("format", &*json(&format.min(FORMAT)))?;
+                format
+            };
+            if format > FORMAT {
+                let detail = "it was written by a later version";
+                return Err(std::io::Error::new(std::io::ErrorKind::Unsupported, detail).into());
+            }
             transaction.open_table(OUTBOX)?;
             transaction.open_table(MESSAGES)?;
             transaction.open_table(WATERMARKS)?;
@@ -67,10 +79,10 @@ impl FileStorage {
         let transaction = self.database.begin_read()?;
         let meta = transaction.open_table(META)?;
         let mut saved = Saved {
-            identity: read(meta.get("identity")?),
-            epoch: read(meta.get("epoch")?).unwrap_or_default(),
-            position: read(meta.get("position")?).unwrap_or_default(),
-            outbox_head: read(meta.get("outbox_head")?).unwrap_or_default(),
+            identity: read(meta.get("identity")?)?,
+            epoch: read(meta.get("epoch")?)?.unwrap_or_default(),
+            position: read(meta.get("position")?)?.unwrap_or_default(),
+            outbox_head: read(meta.get("outbox_head")?)?.unwrap_or_default(),
             ..Saved::default()
         };
         for row in transaction.open_table(OUTBOX)?.iter()? {
@@ -79,11 +91,11 @@ impl FileStorage {
         }
         for row in transaction.open_table(WATERMARKS)?.iter()? {
             let (conversation, watermarks) = row?;
-            let watermarks: Watermarks = read(Some(watermarks)).unwrap_or_default();
+            let watermarks: Watermarks = parse(watermarks.value())?;
             saved.watermarks.push((ConversationId(conversation.value()), watermarks));
         }
         for row in transaction.open_table(RELATIONS)?.iter()? {
-            saved.relations.extend(read::<SavedRelation>(Some(row?.1)));
+            saved.relations.push(parse::<SavedRelation>(row?.1.value())?);
         }
         Ok(saved)
     }
@@ -108,7 +120,7 @@ impl FileStorage {
         let range = (conversation.0, 0)..(conversation.0, before.unwrap_or(u64::MAX));
         let mut page = Vec::new();
         for row in table.range(range)?.rev().take(limit) {
-            page.extend(read::<Row>(Some(row?.1)).map(Message::from));
+            page.push(parse::<Row>(row?.1.value())?.into());
         }
         page.reverse();
         Ok(page)
@@ -239,7 +251,14 @@ fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("these types always have a JSON form")
 }
 
-/// A stored value; one that does not parse counts as absent, as after an upgrade that renamed it.
-fn read<T: DeserializeOwned>(value: Option<redb::AccessGuard<'_, &[u8]>>) -> Option<T> {
-    serde_json::from_slice(value?.value()).ok()
+/// A stored value, or that there is none.
+fn read<T: DeserializeOwned>(
+    value: Option<redb::AccessGuard<'_, &[u8]>>,
+) -> Result<Option<T>, redb::Error> {
+    value.map(|value| parse(value.value())).transpose()
+}
+
+/// A value that does not parse is damage. Taking it for absent would give out numbers twice.
+fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, redb::Error> {
+    serde_json::from_slice(json).map_err(|error| std::io::Error::from(error).into())
 }

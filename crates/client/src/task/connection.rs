@@ -2,95 +2,117 @@
 //! session, store what came, then wait for socket, work or deadline.
 
 use std::{
+    collections::VecDeque,
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anser_proto::{
-    Code, Seq,
+    Code, Frame, Seq,
     fault::Fault,
-    frame,
-    session::{Closed, Config, Event as Happened, Output, Session},
+    frame::{self, FRAME_BYTES_MAX, FrameError},
+    session::{Closed, Config, Event as Happened, Output, PROTOCOL_VERSION, Session},
     wire,
 };
 use bytes::{Bytes, BytesMut};
+use tokio::time::{Sleep, sleep_until};
 
 use super::{Task, socket::Socket};
 use crate::{
     error::{Error, ErrorKind, Result},
     event::{ConnectionState, Event},
+    history,
     model::{KeyMissing, Outcome},
     storage::Change,
 };
 
-/// What follows the end of a connection.
-pub(super) enum End {
-    /// Connect again.
-    Again,
-    /// Never again.
-    Final(Option<Code>),
-}
+/// Largest frame of a server whose limit is above the default, whatever it says.
+const FRAME_BYTES_CEILING: usize = 1024 * 1024;
+/// Most entries in flight, whatever the server says. Each read's entries are stored before the next read.
+const ENTRIES_CEILING: u32 = 4_096;
+/// Commands are written in parts of about this size: a WebSocket message holds at most 1 MiB.
+const WRITE_BYTES: usize = 256 * 1024;
+/// Longest that a server may take to go away; then this end leaves by itself.
+const GO_AWAY_MAX: Duration = Duration::from_secs(60);
+/// How long to look for the server's last words after a write failed.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 pub(super) struct Connection<'a> {
+    /// The server asked to start from a snapshot.
+    pub(super) reset: Option<wire::Reset>,
+    /// Since when the connection stands.
+    pub(super) welcomed_at: Option<Instant>,
     task: &'a Task,
     socket: Socket,
     session: Session,
     input: BytesMut,
     out: BytesMut,
     /// Entries received and not stored yet, in order.
-    entries: Vec<(Seq, Bytes)>,
+    entries: VecDeque<(Seq, Bytes)>,
+    outcome: Outcome,
+    /// The highest command that the server has, as far as it is not noted yet.
     sent: Seq,
     caught_up: bool,
-    reset: Option<wire::Reset>,
+    /// Commands that the Welcome told to be applied: their entries are here when the device caught up.
+    applied: Seq,
+    frame_bytes_max: usize,
+    heartbeat: Duration,
+    heard: Instant,
     state: ConnectionState,
-    welcomed: bool,
+    told: ConnectionState,
     until: Instant,
+    sleep: Pin<Box<Sleep>>,
     closed: Option<Closed>,
     leave_by: Option<Instant>,
 }
 
 impl<'a> Connection<'a> {
     pub(super) fn new(task: &'a Task, socket: Socket) -> Self {
-        let local = task.shared.local.lock();
-        let model = &local.model;
-        let token = model.identity.as_ref().map(|identity| identity.token.clone());
-        let hello = wire::Hello {
-            version: 1,
-            token: token.unwrap_or_default(),
-            epoch: model.epoch.clone(),
-            position: model.position,
-            outbox_head: model.outbox.head(),
-            outbox_trimmed: model.outbox.trimmed(),
+        let hello = {
+            let local = task.shared.local.lock();
+            let model = &local.model;
+            let token = model.identity.as_ref().map(|identity| identity.token.clone());
+            wire::Hello {
+                version: PROTOCOL_VERSION,
+                token: token.unwrap_or_default(),
+                epoch: model.epoch.clone(),
+                position: model.position,
+                outbox_head: model.outbox.head(),
+                outbox_trimmed: model.outbox.trimmed(),
+            }
         };
-        let now = Instant::now();
+        let config = Arc::new(Config::default());
+        let (now, heartbeat) = (Instant::now(), config.heartbeat);
         Self {
+            reset: None,
+            welcomed_at: None,
             task,
             socket,
-            session: Session::client(Arc::new(Config::default()), hello, now),
+            session: Session::client(config, hello, now),
             input: BytesMut::new(),
             out: BytesMut::new(),
-            entries: Vec::new(),
+            entries: VecDeque::new(),
+            outcome: Outcome::default(),
             sent: 0,
             caught_up: false,
-            reset: None,
+            applied: 0,
+            frame_bytes_max: FRAME_BYTES_MAX,
+            heartbeat,
+            heard: now,
             state: ConnectionState::default(),
-            welcomed: false,
+            told: ConnectionState::default(),
             until: now,
+            sleep: Box::pin(sleep_until(now.into())),
             closed: None,
             leave_by: None,
         }
     }
 
-    /// Runs to the end; `attempt` goes back to 0 once the server welcomed the device.
-    pub(super) async fn run(mut self, attempt: &mut u32) -> Result<Closed> {
+    /// Runs to the end.
+    pub(super) async fn run(&mut self) -> Result<Closed> {
         loop {
             self.settle().await?;
-            if self.welcomed {
-                *attempt = 0;
-            }
-            if let Some(reset) = self.reset.take() {
-                self.task.on_reset(&reset).await?;
-            }
             if let Some(closed) = self.closed.take() {
                 return Ok(closed);
             }
@@ -102,16 +124,44 @@ impl<'a> Connection<'a> {
     async fn settle(&mut self) -> Result<()> {
         self.drain();
         self.store().await?;
-        self.push_commands();
-        self.drain();
-        self.tell_state();
-        if !self.out.is_empty() {
-            let frames = self.out.split().freeze();
-            self.socket.write(frames).await.map_err(unreachable)?;
-            self.session.written(Instant::now());
+        loop {
+            let is_more = self.push_commands();
             self.drain();
+            self.tell_state();
+            self.flush().await?;
+            if !is_more {
+                return Ok(());
+            }
         }
-        Ok(())
+    }
+
+    /// Writes what waits. When that fails the server may have said why, so that is looked for; without
+    /// it a device that was replaced would connect again and throw the other one out.
+    async fn flush(&mut self) -> Result<()> {
+        if self.out.is_empty() || self.closed.as_ref().is_some_and(|closed| closed.by_peer) {
+            return Ok(());
+        }
+        let frames = self.out.split().freeze();
+        match self.socket.write(frames).await {
+            Ok(()) => {
+                self.session.written(Instant::now());
+                self.drain();
+                Ok(())
+            }
+            Err(_) if self.closed.is_some() => Ok(()),
+            Err(error) => {
+                let last_words = async {
+                    while self.closed.is_none() && self.socket.read(&mut self.input).await.is_ok() {
+                        self.handle_input();
+                    }
+                };
+                let _ = tokio::time::timeout(LAST_WORDS, last_words).await;
+                match &self.closed {
+                    Some(closed) if closed.by_peer => self.store().await,
+                    _ => Err(unreachable(error)),
+                }
+            }
+        }
     }
 
     fn drain(&mut self) {
@@ -134,11 +184,9 @@ impl<'a> Connection<'a> {
     fn on_event(&mut self, event: Happened) {
         match event {
             Happened::Welcome(welcome) => {
-                self.welcomed = true;
-                self.state.socket_healthy = true;
-                self.sent = self.sent.max(welcome.outbox_position);
+                self.on_welcome(&welcome);
             }
-            Happened::Received { seq, body } => self.entries.push((seq, body)),
+            Happened::Received { seq, body } => self.entries.push_back((seq, body)),
             Happened::Acked { position } => self.sent = self.sent.max(position),
             Happened::Resend { seq } => {
                 let command = self.task.shared.local.lock().model.outbox.command(seq);
@@ -149,10 +197,31 @@ impl<'a> Connection<'a> {
             Happened::CaughtUp => self.caught_up = true,
             Happened::Reset(reset) => self.reset = Some(reset),
             Happened::GoAway { after } => {
-                let leave_by = Instant::now() + after.min(Duration::from_secs(60));
-                self.leave_by = Some(leave_by);
+                self.leave_by = Some(Instant::now() + after.min(GO_AWAY_MAX));
             }
             Happened::Hello(_) | Happened::Repeated { .. } | Happened::Notify(_) => {}
+        }
+    }
+
+    fn on_welcome(&mut self, welcome: &wire::Welcome) {
+        self.welcomed_at = Some(Instant::now());
+        self.state.socket_healthy = true;
+        self.sent = self.sent.max(welcome.outbox_position);
+        self.applied = welcome.outbox_position;
+        if welcome.heartbeat_ms > 0 {
+            self.heartbeat = Duration::from_millis(u64::from(welcome.heartbeat_ms));
+        }
+        let limits = welcome.limits.unwrap_or_default();
+        let told = limits.frame_bytes_max as usize;
+        self.frame_bytes_max = told.clamp(FRAME_BYTES_MAX, FRAME_BYTES_CEILING);
+        let mut local = self.task.shared.local.lock();
+        if limits.body_bytes_max > 0 {
+            local.model.body_bytes_max = limits.body_bytes_max as usize;
+        }
+        if local.model.outbox.trimmed() > welcome.outbox_position {
+            // The server lost commands whose results this device holds, without a new epoch.
+            drop(local);
+            self.session.close(Code::OutboxGap);
         }
     }
 
@@ -161,7 +230,9 @@ impl<'a> Connection<'a> {
     async fn store(&mut self) -> Result<()> {
         let mut keys_are_fresh = false;
         while self.store_some(keys_are_fresh)? {
-            self.task.fetch_keys().await?;
+            let rest = self.task.shared.authorized();
+            let fetched = history::fetch_keys(&self.task.shared, &rest);
+            self.task.unless_closing(fetched).await?;
             keys_are_fresh = true;
         }
         Ok(())
@@ -169,37 +240,36 @@ impl<'a> Connection<'a> {
 
     /// True: a key is missing for the first entry that is left.
     fn store_some(&mut self, keys_are_fresh: bool) -> Result<bool> {
-        let news = self.sent > 0 || !self.entries.is_empty() || self.caught_up;
-        if !news {
+        if self.sent == 0 && self.entries.is_empty() && !self.caught_up {
             return Ok(false);
         }
-        let mut outcome = Outcome::default();
         let shared = &self.task.shared;
+        let outcome = &mut self.outcome;
         let mut local = shared.local.lock();
+        let model = &mut local.model;
         let sent = std::mem::take(&mut self.sent);
-        if local.model.outbox.ack(sent) {
+        if model.outbox.ack(sent) {
             outcome.events.push(Event::Sent { client_seq: sent });
-            if Fault::TrimAtAck.is_on() && local.model.outbox.trim(sent) {
-                outcome.changes.push(Change::Trim { through: sent });
+            if Fault::TrimAtAck.is_on() {
+                model.trim(sent, outcome);
             }
         }
         let mut stored = None;
-        let mut missing = false;
-        let mut entries = std::mem::take(&mut self.entries).into_iter();
-        while let Some((seq, body)) = entries.next() {
-            let taken = local.model.on_entry(seq, body.clone(), keys_are_fresh, &mut outcome);
-            if let Err(KeyMissing) = taken {
-                missing = true;
-                self.entries.push((seq, body));
-                self.entries.extend(entries);
+        let mut is_missing = false;
+        while let Some((seq, body)) = self.entries.front() {
+            if let Err(KeyMissing) = model.on_entry(*seq, body, keys_are_fresh, outcome) {
+                is_missing = true;
                 break;
             }
-            stored = Some(seq);
+            stored = Some(*seq);
+            self.entries.pop_front();
         }
         if let Some(position) = stored {
             outcome.changes.push(Change::Position { epoch: None, position });
         }
-        if !missing && std::mem::take(&mut self.caught_up) {
+        if !is_missing && std::mem::take(&mut self.caught_up) {
+            // Whatever entry named them is stored now.
+            model.trim(self.applied, outcome);
             outcome.events.push(Event::CaughtUp);
             self.state.device_online = true;
         }
@@ -209,25 +279,33 @@ impl<'a> Connection<'a> {
             self.session.processed(Instant::now(), position);
             self.drain();
         }
-        Ok(missing)
+        Ok(is_missing)
     }
 
-    fn push_commands(&mut self) {
+    /// Pushes commands for one write. True: there is room for more.
+    fn push_commands(&mut self) -> bool {
         if self.leave_by.is_some() {
-            return;
+            return false;
         }
         let now = Instant::now();
         let local = self.task.shared.local.lock();
+        let mut bytes = 0;
         while let Some(next) = self.session.next_push() {
             let Some(command) = local.model.outbox.command(next) else { break };
+            bytes += command.len();
             if self.session.push(now, command).is_err() {
                 break;
             }
+            if bytes >= WRITE_BYTES {
+                return true;
+            }
         }
+        false
     }
 
     fn tell_state(&mut self) {
-        if self.closed.is_none() {
+        if self.closed.is_none() && self.told != self.state {
+            self.told = self.state;
             self.task.shared.set_state(self.state);
         }
     }
@@ -238,35 +316,64 @@ impl<'a> Connection<'a> {
             self.session.close(Code::Normal);
             return Ok(());
         }
-        let until = self.leave_by.map_or(self.until, |leave_by| leave_by.min(self.until));
+        let mut until = self.until;
+        for due in [self.leave_by, self.silent_at()].into_iter().flatten() {
+            until = until.min(due);
+        }
+        // The deadline mostly moves later; then the timer fires once too early, which is cheaper than
+        // moving it with every frame.
+        if self.sleep.is_elapsed() || self.sleep.deadline().into_std() > until {
+            self.sleep.as_mut().reset(until.into());
+        }
         tokio::select! {
             read = self.socket.read(&mut self.input) => {
                 read.map_err(unreachable)?;
                 self.handle_input();
             }
             () = shared.work.notified() => {}
-            () = tokio::time::sleep_until(until.into()) => {
-                let now = Instant::now();
-                if self.leave_by.is_some_and(|leave_by| leave_by <= now) {
-                    self.session.close(Code::Normal);
-                }
-                self.session.handle_timeout(now);
-            }
+            () = self.sleep.as_mut() => self.handle_deadline(),
         }
         Ok(())
     }
 
+    /// When the server is overdue: it answers a Ping of each heartbeat.
+    fn silent_at(&self) -> Option<Instant> {
+        self.state.socket_healthy.then(|| self.heard + self.heartbeat * 3 / 2)
+    }
+
+    fn handle_deadline(&mut self) {
+        let now = Instant::now();
+        if self.silent_at().is_some_and(|silent_at| silent_at <= now) {
+            self.state.socket_healthy = false;
+        }
+        if self.leave_by.is_some_and(|leave_by| leave_by <= now) {
+            self.session.close(Code::Normal);
+        }
+        self.session.handle_timeout(now);
+    }
+
     fn handle_input(&mut self) {
         let now = Instant::now();
+        self.heard = now;
+        self.state.socket_healthy = self.welcomed_at.is_some();
         while self.closed.is_none() {
-            match frame::decode(&mut self.input, frame::FRAME_BYTES_MAX) {
-                Ok(Some(frame)) => self.session.handle_frame(now, frame),
+            match frame::decode(&mut self.input, self.frame_bytes_max) {
+                Ok(Some(frame)) => self.session.handle_frame(now, capped(frame)),
                 Ok(None) => break,
-                Err(_) => self.session.close(Code::Malformed),
+                Err(FrameError::TooLarge { .. }) => self.session.close(Code::FrameTooLarge),
+                Err(FrameError::Malformed) => self.session.close(Code::Malformed),
             }
             self.drain();
         }
     }
+}
+
+/// A server's frame within what this end allows.
+fn capped(mut frame: Frame) -> Frame {
+    if let Frame::Welcome(wire::Welcome { limits: Some(limits), .. }) = &mut frame {
+        limits.entries_in_flight_max = limits.entries_in_flight_max.min(ENTRIES_CEILING);
+    }
+    frame
 }
 
 fn unreachable(error: std::io::Error) -> Error {

@@ -1,205 +1,145 @@
-//! New devices and snapshots: the ways back when a position can not be continued.
+//! New devices: the way on when the old one can not continue.
 
-use anser_proto::{ConversationId, Seq, rest, wire};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use prost::Message as _;
+use anser_proto::{Code, ConversationId, Seq, rest::LoggedIn, wire};
 
 use super::Task;
 use crate::{
-    client::{Local, seal},
-    error::{ErrorKind, Result},
+    error::{Error, ErrorKind, Result},
     event::{Content, Event},
-    model::Outcome,
+    handle::SendState,
+    model::{Model, Outcome},
     outbox::Item,
-    rest::Range,
+    shared::seal,
     storage::{Change, Identity},
 };
 
-/// Messages of one page; the server's default maximum.
-const PAGE: u32 = 200;
-/// Pages that are searched for what an ended device had sent.
-const SEARCH_PAGES: usize = 5;
-
 impl Task {
-    /// Logs in as a new device; the outbox starts empty.
+    /// Logs in as this storage's first device.
     pub(super) async fn log_in(&self) -> Result<()> {
         let session = self.credentials.login(&self.shared.rest).await?;
-        let identity = Identity {
-            user: session.user.id,
-            name: session.user.name,
-            device: session.device,
-            token: session.token,
-        };
-        let mut local = self.shared.local.lock();
-        let outcome = local.model.become_device(identity);
-        self.shared.settle(&mut local, outcome)
-    }
-
-    /// Takes all state anew and goes on from the position that it tells.
-    pub(super) async fn take_snapshot(&self) -> Result<()> {
-        let rest = self.rest();
-        let snapshot = rest.snapshot().await?;
         let mut outcome = Outcome::default();
-        let mut fetch = Vec::new();
-        {
-            let mut local = self.shared.local.lock();
-            for relation in &snapshot.relations {
-                local.model.on_rest_relation(relation, &mut outcome);
-            }
-            for conversation in &snapshot.conversations {
-                let held = self.held(&local, conversation);
-                if conversation.head > held {
-                    fetch.push((conversation.id, held));
-                }
-                local.model.on_rest_conversation(conversation, &mut outcome);
-            }
-            self.shared.settle(&mut local, std::mem::take(&mut outcome))?;
-        }
-        for (conversation, held) in fetch {
-            self.fetch_history(conversation, held).await?;
-        }
         let mut local = self.shared.local.lock();
-        local.model.epoch.clone_from(&snapshot.epoch);
-        local.model.position = snapshot.head;
-        let epoch = Some(snapshot.epoch);
-        outcome.changes.push(Change::Position { epoch, position: snapshot.head });
-        self.shared.settle(&mut local, outcome)
+        local.model.become_device(identity(session), &mut outcome);
+        self.shared.settle(&mut local, &mut outcome)
     }
 
-    /// Up to where this device need not fetch a conversation: what it holds, or, when it holds none
-    /// of it, what other devices of this user have got (older messages are there on demand).
-    fn held(&self, local: &Local, conversation: &rest::Conversation) -> Seq {
-        let known = local.model.watermarks(conversation.id).head;
-        if known > 0 {
-            return known;
-        }
-        let user = local.model.user();
-        let own = conversation.members.iter().find(|member| member.user.id == user);
-        own.map_or(0, |member| member.delivered)
-    }
-
-    async fn fetch_history(&self, conversation: ConversationId, mut after: Seq) -> Result<()> {
-        loop {
-            let page = self.rest().history(conversation, Range::After(after), PAGE).await?;
-            let mut outcome = Outcome::default();
-            let mut local = self.shared.local.lock();
-            for message in &page.messages {
-                after = message.conv_seq;
-                let body = STANDARD.decode(&message.body).unwrap_or_default();
-                local.model.on_history(message, &body, &mut outcome);
-            }
-            self.shared.settle(&mut local, outcome)?;
-            if !page.more_after || page.messages.is_empty() {
-                return Ok(());
-            }
-        }
-    }
-
-    /// The device can not go on: logs in as a new one and moves over what was not sent.
+    /// The device can not go on: its session ended, or its storage is an old copy. Logs in as a new one
+    /// and moves over what was not sent.
     ///
-    /// `all_applied`: the storage is an old copy, so the server has more than is known here, and all of
-    /// these numbers were used. Else the session ended with commands that were perhaps applied and
-    /// perhaps not: the history tells.
-    pub(super) async fn become_new_device(&self, all_applied: bool) -> Result<()> {
-        let (old_device, candidates) = {
-            let local = self.shared.local.lock();
-            let conversations: Vec<_> = local.model.outbox.conversations();
-            (local.model.device(), conversations)
-        };
-        self.shared.local.lock().model.epoch.clear();
-        let session = self.credentials.login(&self.shared.rest).await?;
+    /// What the old device had sent last is perhaps applied and perhaps not. The history tells: it is
+    /// fetched before anything is moved.
+    pub(super) async fn become_new_device(&self) -> Result<()> {
+        let session = self.new_session().await?;
         let rest = self.shared.rest.with_token(&session.token);
-        let mut applied = if all_applied { Seq::MAX } else { 0 };
-        if !all_applied {
-            for conversation in candidates {
-                applied = applied.max(highest_sent(&rest, conversation, old_device).await?);
+        let taken = match self.fetch_snapshot(&rest).await {
+            Ok(taken) => taken,
+            Err(error) if error.code() == Some(Code::Unauthenticated) => {
+                self.session.lock().take();
+                let detail = "the new session was refused";
+                return Err(Error::with(ErrorKind::Unreachable, detail, error));
             }
-        }
-        let identity = Identity {
-            user: session.user.id,
-            name: session.user.name,
-            device: session.device,
-            token: session.token,
+            Err(error) => return Err(error),
         };
+        let mut outcome = Outcome::default();
         let mut local = self.shared.local.lock();
-        let unsent = self.take_unsent(&mut local, applied);
-        let outcome = local.model.become_device(identity);
-        self.shared.settle(&mut local, outcome)?;
-        for (conversation, mut item) in unsent {
-            let Some(content) = item.content.clone() else { continue };
-            let client_seq = local.model.outbox.head() + 1;
-            item.command = seal(&local.model, conversation, client_seq, &content)?;
-            if let Some(handle) = &item.handle {
-                handle.0.moved(client_seq);
-            }
-            local.enqueue(item)?;
+        let unsent = take_unsent(&mut local.model);
+        // One transaction: the new device has all that is unsent, or the old one still has it.
+        local.model.become_device(identity(session), &mut outcome);
+        local.model.start_from(taken.epoch, taken.head, &mut outcome);
+        for unsent in unsent {
+            unsent.enqueue(&mut local.model, &mut outcome);
         }
+        self.shared.settle(&mut local, &mut outcome)?;
+        self.session.lock().take();
         Ok(())
     }
 
-    /// Takes the messages that were not applied out of the outbox, opened.
-    fn take_unsent(&self, local: &mut Local, applied: Seq) -> Vec<(ConversationId, Item)> {
-        let acked = local.model.outbox.acked();
-        let taken = local.model.outbox.take_above(applied.max(acked));
-        let opened = taken.into_iter().filter_map(|(client_seq, mut item)| {
-            let command = wire::Command::decode(item.command.clone()).ok()?;
-            let Some(wire::command::Kind::Send(send)) = &command.kind else { return None };
-            if item.content.is_none() {
-                item.content = Some(local.model.open_own(client_seq, send, &command.body));
-            }
-            Some((ConversationId(send.conversation), item))
-        });
-        opened.filter(|(_, item)| matches!(item.content, Some(Content::Text(_)))).collect()
-    }
-
-    /// Fetches all relations with their keys.
-    pub(super) async fn fetch_keys(&self) -> Result<()> {
-        let relations = self.rest().relations().await?;
-        let mut outcome = Outcome::default();
-        let mut local = self.shared.local.lock();
-        for relation in &relations.relations {
-            local.model.on_rest_relation(relation, &mut outcome);
+    /// A session of the same user on another device.
+    async fn new_session(&self) -> Result<LoggedIn> {
+        let waiting = self.session.lock().clone();
+        if let Some(session) = waiting {
+            return Ok(session);
         }
-        self.shared.settle(&mut local, outcome)
-    }
-
-    /// The server asked to start from a snapshot.
-    pub(super) async fn on_reset(&self, reset: &wire::Reset) -> Result<()> {
-        {
-            let mut local = self.shared.local.lock();
-            let mut outcome = Outcome::default();
-            local.model.outbox.ack(reset.outbox_position);
-            if local.model.outbox.trim(reset.outbox_position) {
-                outcome.changes.push(Change::Trim { through: reset.outbox_position });
-            }
-            outcome.events.push(Event::Reset);
-            self.shared.settle(&mut local, outcome)?;
+        let session = self.credentials.login(&self.shared.rest).await?;
+        let local = self.shared.local.lock();
+        if session.user.id != local.model.user() {
+            let detail =
+                "the credentials are another user's: each user needs a storage of their own";
+            return Err(Error::new(ErrorKind::Refused(Code::Forbidden), detail));
         }
-        self.take_snapshot().await
+        if session.device == local.model.device() {
+            let detail = "the credentials gave the session that has just ended";
+            return Err(Error::new(ErrorKind::Refused(Code::Unauthenticated), detail));
+        }
+        *self.session.lock() = Some(session.clone());
+        Ok(session)
     }
 }
 
-/// The highest command number of `device` among the newest messages of a conversation.
-async fn highest_sent(
-    rest: &crate::rest::Authorized,
-    conversation: ConversationId,
-    device: anser_proto::DeviceId,
-) -> Result<Seq> {
-    let mut range = Range::Latest;
-    for _ in 0..SEARCH_PAGES {
-        let page = match rest.history(conversation, range, PAGE).await {
-            Ok(page) => page,
-            Err(error) if matches!(error.kind(), ErrorKind::Refused(_)) => return Ok(0),
-            Err(error) => return Err(error),
-        };
-        let sent = page.messages.iter().rev().find(|message| message.device == device);
-        if let Some(message) = sent {
-            return Ok(message.client_seq);
+/// A command of the old device that is to be one of the new device.
+struct Unsent {
+    /// Its number there.
+    client_seq: Seq,
+    item: Item,
+    /// A message is sealed again: device and number are part of the seal. A read mark says the same on
+    /// any device.
+    message: Option<(ConversationId, Content)>,
+}
+
+/// Takes what the server does not have out of the outbox; messages opened.
+fn take_unsent(model: &mut Model) -> Vec<Unsent> {
+    let taken = model.outbox.take_unsent();
+    taken.into_iter().map(|(client_seq, item)| open(model, client_seq, item)).collect()
+}
+
+fn open(model: &Model, client_seq: Seq, mut item: Item) -> Unsent {
+    let command = item.decode().unwrap_or_default();
+    let message = match command.kind {
+        Some(wire::command::Kind::Send(send)) => {
+            let content = item.content.take();
+            let content =
+                content.unwrap_or_else(|| model.open_own(client_seq, &send, &command.body));
+            Some((ConversationId(send.conversation), content))
         }
-        match page.messages.first() {
-            Some(first) if page.more_before => range = Range::Before(first.conv_seq),
-            _ => return Ok(0),
+        Some(wire::command::Kind::Read(_)) | None => None,
+    };
+    Unsent { client_seq, item, message }
+}
+
+impl Unsent {
+    fn enqueue(self, model: &mut Model, outcome: &mut Outcome) {
+        let client_seq = model.outbox.head() + 1;
+        let mut item = self.item;
+        if let Some((conversation, content)) = self.message {
+            let sealed = match content {
+                Content::Text(text) => seal(model, conversation, client_seq, text).ok(),
+                Content::Unknown | Content::Unreadable(_) => None,
+            };
+            let Some((command, text)) = sealed else {
+                // Its key is gone, or the server's limit is lower now.
+                if let Some(handle) = &item.handle {
+                    handle.0.advance(SendState::Failed { code: None });
+                }
+                outcome.events.push(Event::Rejected { client_seq: self.client_seq, code: None });
+                return;
+            };
+            item.command = command;
+            item.content = Some(Content::Text(text));
         }
+        if let Some(handle) = &item.handle {
+            handle.0.moved(client_seq);
+        }
+        let command = item.command.clone();
+        outcome.changes.push(Change::Enqueue { client_seq, command });
+        model.outbox.push(item);
     }
-    Ok(0)
+}
+
+fn identity(session: LoggedIn) -> Identity {
+    Identity {
+        user: session.user.id,
+        name: session.user.name,
+        device: session.device,
+        token: session.token,
+    }
 }

@@ -1,0 +1,160 @@
+//! Snapshots: where a device starts that has no position to go on from.
+
+use anser_proto::{ConversationId, Seq, id::NUMBER_MAX, rest, wire};
+
+use super::{End, Task};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    event::Event,
+    history,
+    model::Outcome,
+    rest::{Authorized, Range},
+    shared::Local,
+};
+
+/// A snapshot whose state and messages are stored, but not yet its position.
+pub(super) struct Taken {
+    pub(super) epoch: String,
+    pub(super) head: Seq,
+}
+
+impl Task {
+    /// Takes all state anew and goes on from the position that it tells.
+    pub(super) async fn take_snapshot(&self) -> Result<()> {
+        let taken = self.fetch_snapshot(&self.shared.authorized()).await?;
+        let mut outcome = Outcome::default();
+        let mut local = self.shared.local.lock();
+        local.model.start_from(taken.epoch, taken.head, &mut outcome);
+        self.shared.settle(&mut local, &mut outcome)
+    }
+
+    /// The server asked to start from a snapshot.
+    pub(super) async fn on_reset(&self, reset: &wire::Reset) -> Result<End> {
+        let outbox_head = self.shared.local.lock().model.outbox.head();
+        if reset.outbox_position > outbox_head {
+            // Numbers were given out that this storage does not know of: it is an old copy.
+            return Ok(End::NewDevice);
+        }
+        self.shared.events.push([Event::Reset]);
+        let taken = self.fetch_snapshot(&self.shared.authorized()).await?;
+        // The commands are forgotten with the new position, not before: a crash on the way here
+        // would lose what became of them.
+        let mut outcome = Outcome::default();
+        let mut local = self.shared.local.lock();
+        local.model.forget_through(reset.outbox_position, &mut outcome);
+        local.model.start_from(taken.epoch, taken.head, &mut outcome);
+        self.shared.settle(&mut local, &mut outcome)?;
+        Ok(End::Again)
+    }
+
+    /// Fetches and stores the state and the messages that this device lacks; marks in the outbox what the
+    /// history shows to be applied. Can be done again: everything is absolute.
+    pub(super) async fn fetch_snapshot(&self, rest: &Authorized) -> Result<Taken> {
+        let snapshot = rest.snapshot().await?;
+        if snapshot.head >= NUMBER_MAX {
+            return Err(Error::new(ErrorKind::Protocol, "the snapshot's head is above 2^53"));
+        }
+        let mut outcome = Outcome::default();
+        let other_history = {
+            let mut local = self.shared.local.lock();
+            for relation in &snapshot.relations {
+                local.model.on_rest_relation(relation, &mut outcome);
+            }
+            self.shared.settle(&mut local, &mut outcome)?;
+            local.model.epoch != snapshot.epoch
+        };
+        if other_history {
+            for conversation in &snapshot.conversations {
+                self.rewind(rest, conversation).await?;
+            }
+        }
+        let mut missed = Vec::new();
+        {
+            let mut local = self.shared.local.lock();
+            let undecided = local.model.outbox.conversations();
+            for conversation in &snapshot.conversations {
+                local.model.on_rest_conversation(conversation, &mut outcome);
+                let held = held(&local, conversation, &undecided);
+                if conversation.head > held {
+                    missed.push((conversation.id, held));
+                }
+            }
+            self.shared.settle(&mut local, &mut outcome)?;
+        }
+        for (conversation, held) in missed {
+            self.fetch_history(rest, conversation, held).await?;
+        }
+        Ok(Taken { epoch: snapshot.epoch, head: snapshot.head })
+    }
+
+    async fn fetch_history(
+        &self,
+        rest: &Authorized,
+        conversation: ConversationId,
+        mut after: Seq,
+    ) -> Result<()> {
+        loop {
+            let page = rest.history_page(conversation, Range::After(after)).await?;
+            let mut outcome = Outcome::default();
+            let mut local = self.shared.local.lock();
+            let before = after;
+            for message in &page.messages {
+                after = after.max(message.conv_seq);
+                local.model.on_history(message, &history::body(message), &mut outcome);
+            }
+            self.shared.settle(&mut local, &mut outcome)?;
+            // A page that does not go on would be asked for again and again.
+            if !page.more_after || after == before {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The server may have been restored: it lost its newest messages then, and gave their numbers to
+    /// others. Finds up to where this device's copy is the server's, and forgets that it has more.
+    async fn rewind(&self, rest: &Authorized, conversation: &rest::Conversation) -> Result<()> {
+        let known = self.shared.local.lock().model.watermarks(conversation.id).head;
+        let mut same = known.min(conversation.head);
+        while same > 0 {
+            let page = rest.history_page(conversation.id, Range::Before(same + 1)).await?;
+            let mut local = self.shared.local.lock();
+            let held =
+                local.storage.messages(conversation.id, Some(same + 1), page.messages.len())?;
+            let mut agrees = page.messages.is_empty();
+            for message in page.messages.iter().rev() {
+                let held = held.iter().find(|held| held.conv_seq == message.conv_seq);
+                // What is not held here any more needs no repair.
+                agrees = held.is_none_or(|held| {
+                    (held.device, held.client_seq) == (message.device, message.client_seq)
+                });
+                if agrees {
+                    break;
+                }
+                same = same.min(message.conv_seq.saturating_sub(1));
+            }
+            if agrees || !page.more_before {
+                break;
+            }
+        }
+        if same < known {
+            let mut outcome = Outcome::default();
+            let mut local = self.shared.local.lock();
+            local.model.rewind(conversation.id, same, &mut outcome);
+            self.shared.settle(&mut local, &mut outcome)?;
+        }
+        Ok(())
+    }
+}
+
+/// Up to where this device need not fetch a conversation: what it holds, or, when it holds none of it,
+/// what other devices of this user have got (older messages are there on demand).
+fn held(local: &Local, conversation: &rest::Conversation, undecided: &[ConversationId]) -> Seq {
+    let known = local.model.watermarks(conversation.id).head;
+    // A command whose fate is open may have become a message below what others have got.
+    if known > 0 || undecided.contains(&conversation.id) {
+        return known;
+    }
+    let user = local.model.user();
+    let own = conversation.members.iter().find(|member| member.user.id == user);
+    own.map_or(0, |member| member.delivered)
+}

@@ -1,0 +1,174 @@
+//! New devices: what moves over, and who is asked for the session.
+
+use anser_client::{ErrorKind, Event, FileStorage, MemoryStorage, SendState, Session};
+use anser_proto::{Code, DeviceId, rest::LoggedIn};
+
+use crate::support::{
+    Alice, Logins, World,
+    connector::Peer,
+    fixtures::{BOB, CHAT, alice, applied, open_command, page, snapshot, user},
+    soon,
+};
+
+/// Alice's device 12 has sent "one" and "two" without hearing of them, and is refused when it comes back.
+async fn refused(world: &World, code: Code, credentials: Logins) -> (Alice, Vec<bytes::Bytes>) {
+    let alice = world.open_as(MemoryStorage::default(), credentials).await;
+    let mut peer = world.welcome(0, 0).await;
+    soon(alice.client.online()).await.expect("online");
+    let mut commands = Vec::new();
+    for text in ["one", "two"] {
+        alice.client.send(CHAT, text).expect("a place in the outbox");
+        commands.push(peer.command().await.1);
+    }
+    world.rest.set("GET /v1/snapshot", &snapshot("e1", 5, &[(1, [(0, 0), (0, 0)])]));
+    let history = page(vec![applied(12, 1, 1, &commands[0])]);
+    world.rest.set("GET /v1/conversations/7/messages", &history);
+    drop(peer);
+    world.connector.accept().await.close(code).await;
+    (alice, commands)
+}
+
+async fn moved(world: &World) -> Peer {
+    let mut peer = world.welcome(5, 0).await;
+    let hello = &peer.hello;
+    assert_eq!((hello.token.as_str(), hello.epoch.as_str()), ("token 13", "e1"));
+    assert_eq!((hello.position, hello.outbox_head, hello.outbox_trimmed), (5, 1, 0));
+    let (client_seq, command) = peer.command().await;
+    assert_eq!(client_seq, 1);
+    assert_eq!(open_command(13, 1, &command), "two");
+    peer
+}
+
+#[tokio::test]
+async fn a_stale_device_becomes_a_new_one_and_moves_only_what_was_not_applied() {
+    for code in [Code::DeviceStale, Code::Conflict, Code::Unauthenticated] {
+        let world = World::new().await;
+        let logins = Logins::new([alice(12), alice(13)]);
+        let (mut alice, _) = refused(&world, code, logins.clone()).await;
+        drop(moved(&world).await);
+        let device = alice
+            .next(|event| match event {
+                Event::NewDevice(device) => Some(device),
+                _ => None,
+            })
+            .await;
+        assert_eq!((device, alice.client.device(), logins.left()), (DeviceId(13), device, 0));
+    }
+}
+
+/// A number that this storage gave to one message, and a newer copy of it to another.
+#[tokio::test]
+async fn a_message_whose_number_another_copy_used_is_moved() {
+    let world = World::new().await;
+    let logins = Logins::new([alice(12), alice(13)]);
+    let alice = world.open_as(MemoryStorage::default(), logins).await;
+    let mut peer = world.welcome(0, 0).await;
+    soon(alice.client.online()).await.expect("online");
+    let handle = alice.client.send(CHAT, "mine").expect("a place in the outbox");
+    let (_, command) = peer.command().await;
+    let mut other = applied(12, 1, 1, &command);
+    other.body = applied(12, 1, 1, &bytes::Bytes::new()).body;
+    world.rest.set("GET /v1/snapshot", &snapshot("e1", 5, &[(1, [(0, 0), (0, 0)])]));
+    world.rest.set("GET /v1/conversations/7/messages", &page(vec![other]));
+    drop(peer);
+    world.connector.accept().await.close(Code::DeviceStale).await;
+    let mut peer = world.welcome(5, 0).await;
+    assert_eq!(open_command(13, 1, &peer.command().await.1), "mine");
+    peer.ack(1).await;
+    assert_eq!(soon(handle.sent()).await, SendState::Sent);
+}
+
+#[tokio::test]
+async fn a_session_whose_snapshot_fails_is_used_again() {
+    let world = World::new().await;
+    let logins = Logins::new([alice(12), alice(13), alice(14)]);
+    let alice = world.open_as(MemoryStorage::default(), logins.clone()).await;
+    let mut peer = world.welcome(0, 0).await;
+    soon(alice.client.online()).await.expect("online");
+    world.rest.refuse("GET /v1/snapshot", Code::Unavailable);
+    peer.close(Code::Unauthenticated).await;
+    for _ in 0..3 {
+        world.connector.accept().await.close(Code::Unauthenticated).await;
+    }
+    world.rest.set("GET /v1/snapshot", &snapshot("e1", 0, &[]));
+    loop {
+        let mut peer = world.connector.accept().await;
+        if peer.hello.token != "token 12" {
+            assert_eq!((peer.hello.token.as_str(), logins.left()), ("token 13", 1));
+            return;
+        }
+        peer.close(Code::Unauthenticated).await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_rest_refuses_is_renewed_too() {
+    let world = World::new().await;
+    let logins = Logins::new([alice(12), alice(13)]);
+    let alice = world.open_as(MemoryStorage::default(), logins).await;
+    let mut peer = world.welcome(0, 0).await;
+    soon(alice.client.online()).await.expect("online");
+    // A relation entry names a key that has to be fetched, but the session was revoked.
+    world.rest.refuse("GET /v1/relations", Code::Unauthenticated);
+    let relation =
+        anser_proto::wire::Relation { relation: CHAT.0, key_version: 2, ..<_>::default() };
+    let kind = Some(anser_proto::wire::entry::Kind::Relation(relation));
+    peer.entry(1, &anser_proto::wire::Entry { kind, ..<_>::default() }).await;
+    let peer = world.welcome(0, 0).await;
+    assert_eq!(peer.hello.token, "token 13");
+    assert_eq!(alice.client.device(), DeviceId(13));
+}
+
+#[tokio::test]
+async fn the_client_ends_when_no_session_is_to_be_had() {
+    let other_user = LoggedIn { user: user(BOB), ..alice(13) };
+    let same_device = alice(12);
+    let cases = [
+        (Logins::new([alice(12)]), Code::WrongPassword),
+        (Logins::new([alice(12), other_user]), Code::Forbidden),
+        (Logins::new([alice(12), same_device]), Code::Unauthenticated),
+    ];
+    for (logins, expected) in cases {
+        let world = World::new().await;
+        let mut alice = world.open_as(MemoryStorage::default(), logins).await;
+        let mut peer = world.welcome(0, 0).await;
+        soon(alice.client.online()).await.expect("online");
+        let handle = alice.client.send(CHAT, "waits").expect("a place in the outbox");
+        peer.command().await;
+        peer.close(Code::Unauthenticated).await;
+        drop(peer);
+        let events = alice.rest_of_events().await;
+        assert_eq!(events.last(), Some(&Event::Closed { code: Some(expected) }));
+        assert_eq!(soon(handle.sent()).await, SendState::Queued);
+        let error = alice.client.send(CHAT, "too late").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Closed);
+    }
+}
+
+#[tokio::test]
+async fn what_moved_is_durable_with_the_new_device() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("alice.redb");
+    let world = World::new().await;
+    let storage = FileStorage::open(&path).expect("a storage");
+    let alice = world.open_as(storage, Logins::new([alice(12), alice(13)])).await;
+    let mut peer = world.welcome(0, 0).await;
+    soon(alice.client.online()).await.expect("online");
+    alice.client.send(CHAT, "moved").expect("a place in the outbox");
+    alice.client.mark_read(CHAT, 1).expect("a place in the outbox");
+    peer.command().await;
+    peer.close(Code::Unauthenticated).await;
+    drop(peer);
+    let mut peer = world.welcome(0, 0).await;
+    let pushed = [peer.command().await, peer.command().await];
+    alice.client.shutdown().await;
+    drop(peer);
+
+    let storage = FileStorage::open(&path).expect("a storage");
+    let session = Session::new(crate::support::fixtures::alice(99));
+    let again = world.open_as(storage, session).await;
+    assert_eq!(again.client.device(), DeviceId(13));
+    let mut peer = world.welcome(0, 0).await;
+    assert_eq!(peer.hello.outbox_head, 2);
+    assert_eq!([peer.command().await, peer.command().await], pushed);
+}
