@@ -1,17 +1,22 @@
 //! The one binary: the server and its tools. Each command is a module that reads as a recipe.
 
+mod account;
 mod admin;
 mod backup;
 mod bench;
+mod chat;
 mod completions;
 mod config;
+mod demo;
 mod disk;
 mod doctor;
 mod failure;
 mod global;
 mod init;
 mod process;
+mod send;
 mod serve;
+mod tail;
 mod user;
 
 use std::process::ExitCode;
@@ -37,6 +42,8 @@ enum Command {
     Serve(serve::Args),
     /// Make the data folder, configuration and secrets, and do not start
     Init,
+    /// Talk to friends; the account is made on first use
+    Chat(chat::Args),
     /// Manage accounts of the running server
     #[command(subcommand)]
     User(user::Command),
@@ -49,6 +56,12 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Make a new data folder from a backup
     Restore(backup::RestoreArgs),
+    /// Send a message, or each line of standard input
+    Send(send::Args),
+    /// Print messages as they come
+    Tail(tail::Args),
+    /// Play a scripted day on a server of its own, and check that nothing is lost
+    Demo(demo::Args),
     /// Measure Anser on this machine
     Bench(bench::Options),
     /// Print a completion script for a shell
@@ -61,11 +74,15 @@ async fn main() -> ExitCode {
     let done = match command {
         Command::Serve(args) => serve::run(&global, args).await,
         Command::Init => init::run(&global),
+        Command::Chat(args) => chat::run(args).await,
         Command::User(command) => user::run(&global, command).await,
         Command::Doctor(args) => doctor::run(&global, args).await,
         Command::Config(command) => config::run(&global, command),
         Command::Backup(args) => backup::backup(&global, args).await,
         Command::Restore(args) => backup::restore(&global, &args),
+        Command::Send(args) => send::run(&args).await,
+        Command::Tail(args) => tail::run(&args).await,
+        Command::Demo(args) => demo::run(&args).await,
         Command::Bench(options) => bench::run(&options).await,
         Command::Completions(args) => completions::run(args),
     };

@@ -15,11 +15,13 @@ use tokio::sync::{Notify, watch};
 use crate::{
     credentials::Credentials,
     error::{Error, ErrorKind, Result},
-    event::{ConnectionState, Content, Event, Events, Message, Queue, Relation, RelationState},
+    event::{
+        ConnectionState, Content, Event, Events, Message, Queue, Relation, RelationState, Waiting,
+    },
     handle::SendHandle,
     model::{self, Model, Outcome},
     outbox::Item,
-    rest::{Authorized, RelationAction, Rest},
+    rest::{Authorized, Range, RelationAction, Rest},
     storage::{Change, MemoryStorage, Storage, Watermarks},
     task,
 };
@@ -198,6 +200,11 @@ impl Client {
         self.shared.local.lock().model.outbox.unacked()
     }
 
+    /// The own messages that the server has not put into their conversations yet, oldest first.
+    pub fn waiting(&self) -> Vec<Waiting> {
+        self.shared.local.lock().model.waiting()
+    }
+
     /// The relations that this device knows, by peer name.
     pub fn relations(&self) -> Vec<Relation> {
         let local = self.shared.local.lock();
@@ -231,6 +238,28 @@ impl Client {
         limit: usize,
     ) -> Result<Vec<Message>> {
         self.shared.local.lock().storage.messages(conversation, before, limit)
+    }
+
+    /// A page of the server's history, rising and opened with the keys that this device has, and
+    /// whether the server has older messages. For what came before this device; nothing is stored.
+    ///
+    /// # Errors
+    /// `Refused` with `not_found` or `invalid_request` (a limit above the server's maximum);
+    /// `Unreachable`.
+    pub async fn history(
+        &self,
+        conversation: ConversationId,
+        range: Range,
+        limit: u32,
+    ) -> Result<(Vec<Message>, bool)> {
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
+        let page = self.rest().history(conversation, range, limit).await?;
+        let local = self.shared.local.lock();
+        let opened = page.messages.iter().map(|message| {
+            let body = STANDARD.decode(&message.body).unwrap_or_default();
+            local.model.opened(message, &body)
+        });
+        Ok((opened.collect(), page.more_before))
     }
 
     /// Looks a user up by exact name.

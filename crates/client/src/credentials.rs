@@ -88,6 +88,11 @@ impl Session {
     pub fn new(session: LoggedIn) -> Self {
         Self(parking_lot::Mutex::new(Some(session)))
     }
+
+    /// No session but the one in the storage: when that ends, the client ends.
+    pub fn stored() -> Self {
+        Self(parking_lot::Mutex::new(None))
+    }
 }
 
 impl Credentials for Session {

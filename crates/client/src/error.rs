@@ -18,6 +18,8 @@ pub enum ErrorKind {
     TooLong,
     /// The local storage failed.
     Storage,
+    /// Another process has the local storage open.
+    InUse,
     /// The client was shut down or its session ended for good.
     Closed,
     /// The server answered something that this version does not understand.

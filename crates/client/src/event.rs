@@ -84,6 +84,19 @@ pub struct Message {
     pub content: Content,
 }
 
+/// An own message that is not in the conversation yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its number in this device's outbox.
+    pub client_seq: Seq,
+    /// Where it goes.
+    pub conversation: ConversationId,
+    /// What it says.
+    pub content: Content,
+    /// Whether the server has it, safely.
+    pub is_sent: bool,
+}
+
 /// What a message says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

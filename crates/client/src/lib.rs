@@ -40,7 +40,7 @@ pub use client::{Builder, Client, Transport};
 pub use credentials::{Credentials, LoginFuture, Password, Session};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{
-    ConnectionState, Content, Event, Events, Message, Relation, RelationState, Unreadable,
+    ConnectionState, Content, Event, Events, Message, Relation, RelationState, Unreadable, Waiting,
 };
 pub use handle::{SendHandle, SendState};
 pub use rest::{Authorized, Range, RelationAction, Rest};

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::{
-    event::{Content, Event, Message, Relation, RelationState, Unreadable},
+    event::{Content, Event, Message, Relation, RelationState, Unreadable, Waiting},
     handle::{SendHandle, SendState},
     outbox::Outbox,
     storage::{Change, Identity, Saved, SavedRelation, Watermarks},
@@ -168,18 +168,30 @@ impl Model {
 
     /// A message of the history, after a reset.
     pub(crate) fn on_history(&mut self, message: &rest::Message, body: &[u8], out: &mut Outcome) {
-        let message = wire::Message {
-            conversation: message.conversation.0,
-            conv_seq: message.conv_seq,
-            sender: message.sender.0,
-            device: message.device.0,
-            client_seq: message.client_seq,
-            key_version: message.key_version,
-            created_at_ms: message.created_at_ms,
-        };
+        let message = from_rest(message);
         // Keys came with the snapshot: one that is missing now stays missing.
         let content = self.open(&place(&message), body, true).unwrap_or(Content::Unknown);
         self.store_message(&message, content, out);
+    }
+
+    /// A message of the history, opened and not kept.
+    pub(crate) fn opened(&self, message: &rest::Message, body: &[u8]) -> Message {
+        let message = from_rest(message);
+        let content = self.open(&place(&message), body, true).unwrap_or(Content::Unknown);
+        with_content(&message, content)
+    }
+
+    /// The messages among the commands that are not forgotten yet.
+    pub(crate) fn waiting(&self) -> Vec<Waiting> {
+        let acked = self.outbox.acked();
+        let sends = self.outbox.sends();
+        let waiting = sends.map(|(client_seq, send, body, content)| Waiting {
+            client_seq,
+            conversation: ConversationId(send.conversation),
+            content: content.unwrap_or_else(|| self.open_own(client_seq, &send, &body)),
+            is_sent: client_seq <= acked,
+        });
+        waiting.collect()
     }
 
     fn store_message(&mut self, message: &wire::Message, content: Content, outcome: &mut Outcome) {
@@ -187,15 +199,7 @@ impl Model {
         let known = &mut self.conversations.entry(conversation).or_default().watermarks;
         known.head = known.head.max(message.conv_seq);
         outcome.changes.push(Change::Watermarks(conversation, *known));
-        let message = Message {
-            conversation,
-            conv_seq: message.conv_seq,
-            sender: UserId(message.sender),
-            device: DeviceId(message.device),
-            client_seq: message.client_seq,
-            created_at_ms: message.created_at_ms,
-            content,
-        };
+        let message = with_content(message, content);
         outcome.changes.push(Change::Message(message.clone()));
         outcome.events.push(Event::Message(message));
     }
@@ -372,6 +376,30 @@ pub(crate) fn view(saved: &SavedRelation) -> Relation {
         peer: saved.peer,
         peer_name: saved.peer_name.clone(),
         state: RelationState::try_from(saved.state).unwrap_or(RelationState::Unspecified),
+    }
+}
+
+fn from_rest(message: &rest::Message) -> wire::Message {
+    wire::Message {
+        conversation: message.conversation.0,
+        conv_seq: message.conv_seq,
+        sender: message.sender.0,
+        device: message.device.0,
+        client_seq: message.client_seq,
+        key_version: message.key_version,
+        created_at_ms: message.created_at_ms,
+    }
+}
+
+fn with_content(message: &wire::Message, content: Content) -> Message {
+    Message {
+        conversation: ConversationId(message.conversation),
+        conv_seq: message.conv_seq,
+        sender: UserId(message.sender),
+        device: DeviceId(message.device),
+        client_seq: message.client_seq,
+        created_at_ms: message.created_at_ms,
+        content,
     }
 }
 

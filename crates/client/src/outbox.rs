@@ -105,6 +105,21 @@ impl Outbox {
         self.acked
     }
 
+    /// The messages among the commands: number, command, sealed body and, while it is known, content.
+    pub(crate) fn sends(
+        &self,
+    ) -> impl Iterator<Item = (Seq, wire::Send, Bytes, Option<Content>)> + '_ {
+        (self.trimmed() + 1..).zip(&self.items).filter_map(|(client_seq, item)| {
+            let command = wire::Command::decode(item.command.clone()).ok()?;
+            match command.kind? {
+                wire::command::Kind::Send(send) => {
+                    Some((client_seq, send, command.body, item.content.clone()))
+                }
+                wire::command::Kind::Read(_) => None,
+            }
+        })
+    }
+
     /// The conversations that unforgotten messages go to.
     pub(crate) fn conversations(&self) -> Vec<ConversationId> {
         let sent_to = |item: &Item| match wire::Command::decode(item.command.clone()).ok()?.kind? {

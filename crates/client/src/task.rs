@@ -73,7 +73,10 @@ impl Task {
         };
         self.shared.events.push([Event::Closed { code }]);
         self.shared.events.close();
-        self.shared.closed.send_replace(true);
+        // The storage goes first: who waited for the end may open it again at once.
+        let closed = self.shared.closed.clone();
+        drop(self);
+        closed.send_replace(true);
     }
 
     /// One connection from its first to its last frame, and what its end asks for.

@@ -66,12 +66,17 @@ pub struct Addresses {
     pub admin: PathBuf,
 }
 
+/// The master key does not open what is in the data folder.
+#[derive(Debug, thiserror::Error)]
+#[error("the master key is not the one that this data was written with; put the right file back")]
+pub struct WrongMasterKey;
+
 impl Node {
     /// Opens the store and binds everything; nothing is served yet.
     ///
     /// # Errors
     /// The data folder is in use or damaged, the master key is not the one that this data was written
-    /// with, or an address can not be bound.
+    /// with ([`WrongMasterKey`]), or an address can not be bound.
     pub async fn bind(config: Config, secrets: Secrets) -> anyhow::Result<Self> {
         Self::bind_with(config, secrets, None).await
     }
@@ -215,10 +220,7 @@ fn open_store(config: &Config, free_space: Option<FreeSpace>) -> anyhow::Result<
 
 async fn check_master_key(store: &dyn Store, secrets: &Secrets) -> anyhow::Result<()> {
     let check = secrets.master_key.check();
-    anyhow::ensure!(
-        store.claim_key_check(check.clone()).await? == check,
-        "the master key is not the one that this data was written with; put the right file back"
-    );
+    anyhow::ensure!(store.claim_key_check(check.clone()).await? == check, WrongMasterKey);
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Change, Identity, Saved, SavedRelation, Storage, Watermarks};
 use crate::{
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     event::{Content, Message, Unreadable},
 };
 
@@ -36,7 +36,7 @@ impl FileStorage {
     /// Opens or makes the file. Only one process can have it open.
     ///
     /// # Errors
-    /// It is open elsewhere, damaged, or can not be made.
+    /// `InUse`: it is open elsewhere. `Storage`: it is damaged, or can not be made.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         use std::os::unix::fs::OpenOptionsExt;
         let path = path.as_ref();
@@ -55,8 +55,10 @@ impl FileStorage {
             Ok(database)
         };
         let database = open().map_err(|error| {
+            let in_use = matches!(error, redb::Error::DatabaseAlreadyOpen);
+            let kind = if in_use { ErrorKind::InUse } else { ErrorKind::Storage };
             let detail = format!("{} can not be opened: {error}", path.display());
-            Error::with(crate::ErrorKind::Storage, detail, error)
+            Error::with(kind, detail, error)
         })?;
         Ok(Self { database })
     }

@@ -1,0 +1,254 @@
+//! `anser send` and `anser tail` as scripts use them: two binaries, their lines and exit statuses.
+
+use std::process::{Output, Stdio};
+
+use anser_client::{RelationAction, Rest};
+use anser_proto::rest::Login;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+};
+
+use crate::support::server::{Account, Server};
+
+const PASSWORD: &str = "for scripts only";
+
+/// A server, and Alice and Bob, each with a device of the command line.
+struct World {
+    server: Server,
+    alice: Account,
+    bob: Account,
+}
+
+/// A `tail` that runs.
+struct Tail {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl World {
+    async fn strangers() -> Self {
+        let server = Server::start().await;
+        let [alice, bob] = [join(&server, "alice").await, join(&server, "bob").await];
+        Self { server, alice, bob }
+    }
+
+    async fn friends() -> Self {
+        let world = Self::strangers().await;
+        world.server.befriend(&world.alice, &world.bob).await;
+        world
+    }
+
+    async fn send(&self, user: &str, args: &[&str]) -> Output {
+        self.send_input(user, args, "").await
+    }
+
+    async fn send_input(&self, user: &str, args: &[&str], input: &str) -> Output {
+        let mut command = anser(&self.server, "send", user);
+        let mut child = command.args(args).stdin(Stdio::piped()).spawn().expect("it starts");
+        let mut stdin = child.stdin.take().expect("an input");
+        // A run that is refused at once does not read it.
+        let _ = stdin.write_all(input.as_bytes()).await;
+        drop(stdin);
+        child.wait_with_output().await.expect("it ends")
+    }
+
+    /// All lines of a `tail` that ends by itself.
+    async fn tail_once(&self, user: &str, args: &[&str]) -> Vec<String> {
+        let mut command = anser(&self.server, "tail", user);
+        let ran = command.arg("--until-caught-up").args(args).output().await.expect("it runs");
+        assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+        stdout(&ran).lines().map(str::to_owned).collect()
+    }
+
+    /// A `tail --json` that goes on, from where it is caught up.
+    async fn tail(&self, user: &str) -> Tail {
+        let mut child = anser(&self.server, "tail", user).arg("--json").spawn().expect("it starts");
+        let lines = BufReader::new(child.stdout.take().expect("an output")).lines();
+        let mut tail = Tail { child, lines };
+        tail.next("caught_up").await;
+        tail
+    }
+}
+
+impl Tail {
+    /// The next event of this name.
+    async fn next(&mut self, event: &str) -> Value {
+        loop {
+            let line = self.lines.next_line().await.expect("an output").expect("a line");
+            let told: Value = serde_json::from_str(&line).expect("an object");
+            if told["event"] == event {
+                return told;
+            }
+        }
+    }
+
+    async fn end_by(mut self, signal: Signal) {
+        let pid = self.child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        kill_process(pid.expect("it runs"), signal).expect("a signal");
+        let status = self.child.wait().await.expect("an end");
+        assert_eq!(status.code(), Some(0));
+    }
+}
+
+fn anser(server: &Server, command: &str, user: &str) -> Command {
+    let mut anser = Command::new(env!("CARGO_BIN_EXE_anser"));
+    anser
+        .args([command, "--user", user, "--server"])
+        .arg(format!("http://{}", server.api))
+        .arg("--state-dir")
+        .arg(server.folder().join("state"))
+        .env("ANSER_PASSWORD", PASSWORD)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    anser
+}
+
+/// Registers by the first use of the command line; the account returned is another device.
+async fn join(server: &Server, user: &str) -> Account {
+    let mut first = anser(server, "tail", user);
+    let ran = first.arg("--until-caught-up").output().await.expect("it runs");
+    assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+    let login = Login {
+        name: user.to_owned(),
+        password: PASSWORD.to_owned(),
+        device_name: "test".to_owned(),
+    };
+    let rest = Rest::new(&format!("http://{}", server.api)).expect("a client");
+    let session = rest.login(&login).await.expect("a session");
+    let (user, device, token) = (session.user.id, session.device, session.token);
+    Account { name: session.user.name, user, device, token }
+}
+
+fn stdout(ran: &Output) -> String {
+    String::from_utf8_lossy(&ran.stdout).into_owned()
+}
+
+fn stderr(ran: &Output) -> String {
+    String::from_utf8_lossy(&ran.stderr).into_owned()
+}
+
+#[track_caller]
+fn ended(ran: &Output, status: i32) {
+    assert_eq!(ran.status.code(), Some(status), "{}{}", stdout(ran), stderr(ran));
+}
+
+#[tokio::test]
+async fn what_one_sends_the_other_prints() {
+    let world = World::friends().await;
+    let mut tail = world.tail("bob").await;
+    let ran = world.send("alice", &["--to", "bob", "--json", "hello from a script"]).await;
+    ended(&ran, 0);
+    let sent: Value = serde_json::from_str(&stdout(&ran)).expect("an object");
+    assert_eq!(
+        (&sent["state"], &sent["conv_seq"], &sent["client_seq"]),
+        (&"sent".into(), &1.into(), &1.into())
+    );
+    let got = tail.next("message").await;
+    assert_eq!(got["text"], "hello from a script");
+    assert_eq!(got["from"], "alice");
+    assert_eq!(got["conv_seq"], 1);
+    assert_eq!(got["conversation"], sent["conversation"]);
+    let ran = world.send("alice", &["--to", "bob", "--with-receipt", "delivered", "more"]).await;
+    ended(&ran, 0);
+    assert_eq!(stdout(&ran), "delivered: message 2 to bob\n");
+    assert_eq!(tail.next("message").await["text"], "more");
+    tail.end_by(Signal::TERM).await;
+}
+
+#[tokio::test]
+async fn standard_input_is_one_message_or_one_per_line() {
+    let world = World::friends().await;
+    let mut tail = world.tail("bob").await;
+    let ran = world.send_input("alice", &["--to", "bob"], "two\nlines\u{1b}[2J\n").await;
+    ended(&ran, 0);
+    assert_eq!(tail.next("message").await["text"], "two\nlines\u{1b}[2J");
+    let lines = (1..=100).map(|number| format!("line {number}\n")).collect::<String>();
+    let ran = world.send_input("alice", &["--to", "bob", "--lines"], &lines).await;
+    ended(&ran, 0);
+    assert_eq!(stdout(&ran).lines().count(), 100);
+    for number in 1..=100 {
+        assert_eq!(tail.next("message").await["text"], format!("line {number}"));
+    }
+    tail.end_by(Signal::INT).await;
+    let again = world.tail_once("bob", &["--since-start"]).await;
+    assert_eq!(again.len(), 101);
+    assert_eq!(again[0], "alice: two\\nlines\\u{1b}[2J");
+    ended(&world.send_input("alice", &["--to", "bob"], "\n").await, 1);
+}
+
+#[tokio::test]
+async fn strangers_are_told_how_to_become_friends() {
+    let world = World::strangers().await;
+    let ran = world.send("alice", &["--to", "bob", "hello?"]).await;
+    ended(&ran, 77);
+    let told = stderr(&ran);
+    assert!(told.contains("anser chat --user alice") && told.contains("/add bob"), "{told}");
+    assert_eq!(stdout(&ran), "");
+    world.server.befriend(&world.alice, &world.bob).await;
+    assert!(world.tail_once("bob", &[]).await.is_empty(), "nothing was sent");
+}
+
+#[tokio::test]
+async fn a_friend_of_yesterday_refuses() {
+    let world = World::friends().await;
+    // Alice's device knows Bob as a friend, and is not there when he changes his mind.
+    ended(&world.send("alice", &["--to", "bob", "hello"]).await, 0);
+    let rest = Rest::new(&format!("http://{}", world.server.api)).expect("a client");
+    let bob = rest.with_token(&world.bob.token);
+    let remove = RelationAction::Remove;
+    bob.change_relation(world.alice.user, remove).await.expect("they part");
+    let ran = world.send("alice", &["--to", "bob", "--json", "still there?"]).await;
+    ended(&ran, 77);
+    let failed: Value = serde_json::from_str(&stdout(&ran)).expect("an object");
+    assert_eq!((&failed["state"], &failed["code"]), (&"failed".into(), &"not_member".into()));
+    assert!(stderr(&ran).contains("/add bob"), "{}", stderr(&ran));
+    assert_eq!(world.tail_once("bob", &[]).await, ["alice: hello"]);
+}
+
+#[tokio::test]
+async fn what_waits_in_the_outbox_goes_with_the_next_run() {
+    let mut world = World::friends().await;
+    ended(&world.send("alice", &["--to", "bob", "one"]).await, 0);
+    world.server.stop().await;
+    let ran = world.send("alice", &["--to", "bob", "--timeout", "200ms", "--json", "two"]).await;
+    ended(&ran, 69);
+    let waits: Value = serde_json::from_str(&stdout(&ran)).expect("an object");
+    assert_eq!((&waits["state"], &waits["conv_seq"]), (&"queued".into(), &Value::Null));
+    assert!(stderr(&ran).contains("outbox"), "{}", stderr(&ran));
+    let ran = world.send("alice", &["--to", "nobody", "--timeout", "200ms", "x"]).await;
+    ended(&ran, 69);
+    assert!(stderr(&ran).contains("nothing was sent"), "{}", stderr(&ran));
+    world.server.start_again().await;
+    ended(&world.send("alice", &["--to", "bob", "three"]).await, 0);
+    assert_eq!(world.tail_once("bob", &[]).await, ["alice: one", "alice: two", "alice: three"]);
+}
+
+#[tokio::test]
+async fn tail_prints_what_another_command_received_and_nothing_twice() {
+    let world = World::friends().await;
+    ended(&world.send("alice", &["--to", "bob", "for bob"]).await, 0);
+    // Bob's device receives it here, before any tail runs.
+    let mut tail = world.tail("alice").await;
+    ended(&world.send("bob", &["--to", "alice", "--with-receipt", "delivered", "hi"]).await, 0);
+    assert_eq!(tail.next("message").await["text"], "hi");
+    tail.end_by(Signal::TERM).await;
+    assert_eq!(world.tail_once("bob", &[]).await, ["alice: for bob"]);
+    assert!(world.tail_once("bob", &[]).await.is_empty());
+    assert_eq!(world.tail_once("bob", &["--since-start"]).await, ["alice: for bob"]);
+}
+
+#[tokio::test]
+async fn a_reader_that_leaves_ends_tail_and_loses_nothing() {
+    let world = World::friends().await;
+    let mut tail = world.tail("bob").await;
+    drop(tail.lines);
+    ended(&world.send("alice", &["--to", "bob", "unseen"]).await, 0);
+    let status = tail.child.wait().await.expect("an end");
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(world.tail_once("bob", &[]).await, ["alice: unseen"]);
+}
