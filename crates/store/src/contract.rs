@@ -1,8 +1,9 @@
 //! The contract of [`Store`](crate::Store) as tests: every engine runs all of them.
 //!
 //! Each test is a function that takes a [`Factory`] and panics when a promise is broken; its name
-//! begins with the number of the promise of docs/guarantees.md, if it is one of those. [`contract!`](crate::contract) makes
-//! one `#[tokio::test]` of each. Nothing here knows an engine.
+//! begins with the number of the promise of docs/guarantees.md, if it is one of those.
+//! [`contract!`](crate::contract!) makes one `#[tokio::test]` of each. Nothing here knows an
+//! engine.
 
 mod accounts;
 mod members;

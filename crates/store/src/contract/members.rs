@@ -24,7 +24,7 @@ async fn group(
     (people, conversation)
 }
 
-/// A message is in each member's inbox as the same bytes, in one order for all, and in nobody else's.
+/// A message is in each member's inbox, in one order for all, and in nobody else's.
 pub async fn members_all_get_the_message(factory: &dyn Factory) {
     let mut world = World::open(factory).await;
     let eve = world.person().await;
@@ -93,7 +93,7 @@ pub async fn members_are_told_of_each_reader(factory: &dyn Factory) {
     }
 }
 
-/// A conversation's number from 2^53 on is answered like any that does not exist, and is not stored.
+/// A conversation's number from 2^53 on is answered like any that does not exist, never stored.
 pub async fn numbers_that_are_none_are_not_stored(factory: &dyn Factory) {
     let mut world = World::open(factory).await;
     let (alice, _, known) = world.friends().await;

@@ -2,8 +2,8 @@
 //! was written from the design and knows no engine and no `apply.rs`. After each operation its
 //! result, and now and then everything that can be read, must be the same.
 //!
-//! A plan depends on its seed alone, so a failure is replayed by its seed. A seed that failed once is
-//! kept in [`REGRESSION_SEEDS`].
+//! A plan depends on its seed alone, so a failure is replayed by its seed. A seed that failed once
+//! is kept in [`REGRESSION_SEEDS`].
 
 mod check;
 mod commit;
@@ -16,11 +16,12 @@ use super::Factory;
 use plan::plan;
 use run::Run;
 
-/// Seeds of plans that failed once, each with what it found.
-pub const REGRESSION_SEEDS: &[u64] = &[];
+/// Seeds of plans that failed once. 1 found conversation numbers from 2^53 on in rejections, and
+/// pruning that stopped at long rows of receipts.
+pub const REGRESSION_SEEDS: &[u64] = &[1];
 
 /// Seeds that every run tries.
-pub const SEEDS: std::ops::Range<u64> = 1..8;
+pub const SEEDS: std::ops::Range<u64> = 2..8;
 
 /// A seed that perhaps nobody tried before.
 pub fn fresh_seed() -> u64 {

@@ -24,8 +24,8 @@ pub trait Factory: Send + Sync {
         self.open().await
     }
 
-    /// Makes an open conversation of these members with key version 1, in the engine's own way while
-    /// no store is open: no verb makes one of other than two yet.
+    /// Makes an open conversation of these members with key version 1, in the engine's own way
+    /// while no store is open: no verb makes one of other than two yet.
     async fn group(&self, members: &[UserId]) -> ConversationId;
 }
 

@@ -1,5 +1,5 @@
-//! The model: what a store must hold, in plain maps, and what each operation does to it. Written from
-//! the design, slow and simple; whole logs are kept, and what was pruned is only a number.
+//! The model: what a store must hold, in plain maps, and what each operation does to it. Written
+//! from the design, slow and simple; whole logs are kept, and what was pruned is only a number.
 
 use std::collections::{BTreeMap, BTreeSet};
 

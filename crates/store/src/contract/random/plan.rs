@@ -1,4 +1,4 @@
-//! Plans: what to do, in terms that fit any state. "User 7" is the seventh, counted round and round.
+//! Plans: what to do, in terms that fit any state. User 7 is the seventh, counted round and round.
 
 use anser_proto::id::NUMBER_MAX;
 

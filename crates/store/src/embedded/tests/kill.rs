@@ -1,6 +1,6 @@
 //! Promise 1 under kill -9: a child process writes under load and is killed, again and again; each
 //! time everything that it was told is there, without holes, and writing goes on. The rounds write
-//! more than a journal holds, so some of them find a journal that was rotated, and one that is full.
+//! more than a journal holds, so the last ones find a journal that was rotated.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
