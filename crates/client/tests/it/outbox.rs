@@ -74,8 +74,8 @@ async fn what_welcome_tells_to_be_applied_is_forgotten_when_caught_up() {
     assert_eq!((peer.hello.outbox_head, peer.hello.outbox_trimmed), (1, 1));
 }
 
-/// The entry that names a command and the position are one transaction: whatever a crash leaves, the two
-/// tell the same story.
+/// The entry that names a command and the position are one transaction: whatever a crash leaves,
+/// the two tell the same story.
 #[tokio::test]
 async fn a_crash_keeps_outbox_and_position_together() {
     let folder = tempfile::tempdir().expect("a folder");
