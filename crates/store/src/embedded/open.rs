@@ -157,8 +157,8 @@ impl Sizes {
         Self {
             cache_bytes: memory_bytes / 4,
             // Three keyspaces, and a full one is flushed while its successor fills.
-            // A flush is one sync of this many bytes, which the journal's syncs wait for: with 4 MiB
-            // the 99th percentile of a commit under full load is half of that with 8 MiB.
+            // A flush is one sync of this many bytes, which the journal's syncs wait for: with 4
+            // MiB the 99th percentile of a commit under full load is half of that with 8 MiB.
             memtable_bytes: (memory_bytes / 32).clamp(MIB, 64 * MIB),
             // A journal is at least 64 MiB; it is given back when the rows in it are flushed.
             journal_bytes: 512 * MIB,
@@ -207,7 +207,8 @@ const FOLDER: &str = "db";
 const UNFINISHED: &str = "db.new";
 const LOCK: &str = "lock";
 const MIB: u64 = 1 << 20;
-/// Compaction writes and syncs files of this size. The engine's default of 64 MiB holds up commits for
+/// Compaction writes and syncs files of this size. The engine's default of 64 MiB holds up commits
+/// for
 /// 100 ms and more.
 const TABLE_BYTES: u64 = 8 * MIB;
 /// Less than this is taken as this.

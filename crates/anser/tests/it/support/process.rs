@@ -47,7 +47,8 @@ impl Deref for Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // A program that watches the server may be killed without it, and then the server would stay.
+        // A program that watches the server may be killed without it, and then the server would
+        // stay.
         if self.running.is_some() {
             let _ = kill_process(self.pid, Signal::KILL);
         }
