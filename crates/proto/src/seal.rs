@@ -4,9 +4,11 @@
 //! a restored client must not repeat one. The associated data binds a body to its place:
 //! `"anser1" | be64 conversation | be64 sender | be64 device | be64 client_seq | be32 key version`.
 
+use std::sync::Arc;
+
 use aes_gcm::{
     Aes256Gcm, KeyInit,
-    aead::{Aead, Payload},
+    aead::{Aead, AeadInOut, Payload},
 };
 
 use crate::{ConversationId, DeviceId, Seq, UserId};
@@ -20,9 +22,15 @@ const NONCE_BYTES: usize = 12;
 /// Length of the associated data in bytes.
 pub const AAD_BYTES: usize = 6 + 4 * 8 + 4;
 
-/// A relation's key in one version. Its `Debug` hides it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Key([u8; KEY_BYTES]);
+/// A relation's key in one version; a cheap clone. Its `Debug` hides it.
+#[derive(Clone)]
+pub struct Key(Arc<Schedule>);
+
+/// The bytes, and what AES makes of them once for all bodies.
+struct Schedule {
+    bytes: [u8; KEY_BYTES],
+    cipher: Aes256Gcm,
+}
 
 /// Where a body belongs; authenticated, not contained in the sealed bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,7 +55,7 @@ pub struct OpenError;
 impl Key {
     /// A key from its bytes.
     pub fn new(bytes: [u8; KEY_BYTES]) -> Self {
-        Self(bytes)
+        Self(Arc::new(Schedule { bytes, cipher: Aes256Gcm::new(&bytes.into()) }))
     }
 
     /// A new key from the operating system's randomness.
@@ -57,12 +65,12 @@ impl Key {
     pub fn random() -> Self {
         let mut bytes = [0; KEY_BYTES];
         getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
-        Self(bytes)
+        Self::new(bytes)
     }
 
     /// The key's bytes: a secret.
     pub fn bytes(&self) -> &[u8; KEY_BYTES] {
-        &self.0
+        &self.0.bytes
     }
 
     /// Seals `body` for `place` under a random nonce.
@@ -78,11 +86,13 @@ impl Key {
     /// Like [`Key::seal`] with a given nonce: only for golden vectors.
     #[doc(hidden)]
     pub fn seal_with_nonce(&self, nonce: [u8; NONCE_BYTES], place: &Place, body: &[u8]) -> Vec<u8> {
-        let sealed = self
-            .cipher()
-            .encrypt(&nonce.into(), Payload { msg: body, aad: &place.aad() })
-            .expect("a body is shorter than AES-GCM's 64 GiB");
-        [&nonce[..], &sealed].concat()
+        let mut sealed = Vec::with_capacity(body.len() + OVERHEAD_BYTES);
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(body);
+        let text = (&mut sealed[NONCE_BYTES..]).into();
+        let tag = self.0.cipher.encrypt_inout_detached(&nonce.into(), &place.aad(), text);
+        sealed.extend_from_slice(&tag.expect("a body is shorter than AES-GCM's 64 GiB"));
+        sealed
     }
 
     /// Opens a sealed body.
@@ -91,15 +101,20 @@ impl Key {
     /// [`OpenError`] when key, place or bytes are not those of the sealing.
     pub fn open(&self, place: &Place, sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(OpenError)?;
-        self.cipher()
+        self.0
+            .cipher
             .decrypt(&(*nonce).into(), Payload { msg: sealed, aad: &place.aad() })
             .map_err(|_| OpenError)
     }
+}
 
-    fn cipher(&self) -> Aes256Gcm {
-        Aes256Gcm::new(&self.0.into())
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
     }
 }
+
+impl Eq for Key {}
 
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
