@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _};
 
 use super::engine::Engine;
-use super::keys;
+use super::{keys, tail};
 
 /// Version of the tables that this code writes.
 pub const SCHEMA: u32 = 1;
@@ -65,7 +65,9 @@ pub(super) fn open(path: &Path, memory_bytes: u64) -> Result<Opened, OpenError> 
     let broken = |reason: String| OpenError::Broken { path: path.into(), reason };
     let lock = lock(path)?;
     let folder = path.join(FOLDER);
-    if !folder.try_exists().map_err(|error| broken(error.to_string()))? {
+    if folder.try_exists().map_err(|error| broken(error.to_string()))? {
+        tail::cut(&folder).map_err(&broken)?;
+    } else {
         create(path, |_| Ok(())).map_err(&broken)?;
     }
     let (db, [inbox, message, small]) = open_keyspaces(&folder, memory_bytes).map_err(&broken)?;

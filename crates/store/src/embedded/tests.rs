@@ -7,6 +7,7 @@ mod folder;
 mod kill;
 mod open;
 mod panic;
+mod tail;
 
 use std::sync::Arc;
 
