@@ -68,7 +68,7 @@ pub(super) fn cut(folder: &Path) -> Result<(), String> {
             Tail::Torn | Tail::Damaged => {
                 return Err(format!(
                     "the journal {name} is damaged at byte {at}, where it was whole on disk \
-                     before; nothing was changed, look after the disk and restore a backup"
+                     before; nothing was changed, check the disk and restore a backup"
                 ));
             }
         }
@@ -117,7 +117,8 @@ fn ends(bytes: &[u8], next_number: &mut u64) -> Ends {
 }
 
 /// Whether an intact batch begins anywhere. One with a lower number does not count: a file system
-/// that shows old blocks may show those of a journal that is gone.
+/// that shows old blocks may show those of a journal that is gone. A body can be made to look like
+/// a batch; where the frame around it is torn, that refuses what could be cut, and loses nothing.
 fn batch_begins_in(bytes: &[u8], lowest_number: u64) -> bool {
     let mut starts = bytes.iter().enumerate().filter(|(_, byte)| **byte == START);
     starts.any(|(at, _)| {
