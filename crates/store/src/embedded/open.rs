@@ -5,6 +5,7 @@
 //! that has to be repaired.
 
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _};
@@ -177,7 +178,7 @@ pub(super) fn lock_new(path: &Path) -> Result<File, OpenError> {
 fn lock(path: &Path) -> Result<File, OpenError> {
     let broken =
         |error: std::io::Error| OpenError::Broken { path: path.into(), reason: error.to_string() };
-    fs::create_dir_all(path).map_err(broken)?;
+    make(path).map_err(broken)?;
     let options = File::options().create(true).truncate(false).write(true).open(path.join(LOCK));
     let file = options.map_err(broken)?;
     match file.try_lock() {
@@ -185,6 +186,19 @@ fn lock(path: &Path) -> Result<File, OpenError> {
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked(path.into())),
         Err(TryLockError::Error(error)) => Err(broken(error)),
     }
+}
+
+/// Makes a folder and those above it, durably: what is synced in a folder is lost with its name.
+fn make(path: &Path) -> io::Result<()> {
+    let Some(parent) = path.parent() else { return Ok(()) };
+    if path.try_exists()? {
+        return Ok(());
+    }
+    make(parent)?;
+    // Perhaps somebody else was faster: then theirs is synced here, too.
+    fs::create_dir_all(path)?;
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    File::open(parent)?.sync_all()
 }
 
 /// 32 lower-case hex digits.
