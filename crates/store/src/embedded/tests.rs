@@ -8,6 +8,7 @@ mod kill;
 mod open;
 mod panic;
 mod tail;
+mod verbs;
 
 use std::sync::Arc;
 
