@@ -1,8 +1,8 @@
-//! The account that a command of a person acts for: where its state is, how it logs in, and what its
-//! end means. Shared by `chat`, `send` and `tail`.
+//! The account that a command of a person acts for: where its state is, how it logs in, and what
+//! its end means. Shared by `chat`, `send` and `tail`.
 //!
-//! The state (session, outbox, messages) is one file per server and user, so a password is asked for
-//! once. One process at a time can have it open.
+//! The state (session, outbox, messages) is one file per server and user, so a password is asked
+//! for once. One process at a time can have it open.
 
 use std::{
     io::IsTerminal as _,
@@ -54,9 +54,9 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// Opens the account's state and starts the client. Without a session it logs in first, and makes
-    /// the account when there is none; with one it works offline too. `command` names the device in
-    /// the list of sessions.
+    /// Opens the account's state and starts the client. Without a session it logs in first, and
+    /// makes the account when there is none; with one it works offline too. `command` names the
+    /// device in the list of sessions.
     ///
     /// # Errors
     /// 69: a login is needed and the server can not be reached; 77: it refuses; 1: another process
@@ -163,8 +163,8 @@ impl Enter<'_> {
             Err(error) if error.code() == Some(Code::WrongPassword) => {}
             other => return Ok(other?),
         }
-        // The server does not tell a wrong password from an unknown name, so that nobody can try out
-        // names. Typing the password again says that a new account is meant.
+        // The server does not tell a wrong password from an unknown name, so that nobody can try
+        // out names. Typing the password again says that a new account is meant.
         if given.is_none() {
             eprintln!("There is no account {user} with this password.");
             let again = prompt(&format!("To make a new account {user}, type it once more: "))?;

@@ -1,5 +1,6 @@
-//! `anser backup` and `anser restore`: a consistent copy while the server runs, and a new data folder
-//! from it. A backup leaves out the master key, so it is of no use to a thief, nor without the key.
+//! `anser backup` and `anser restore`: a consistent copy while the server runs, and a new data
+//! folder from it. A backup leaves out the master key, so it is of no use to a thief, nor without
+//! the key.
 
 use std::path::PathBuf;
 
@@ -38,7 +39,8 @@ pub(crate) struct RestoreArgs {
 /// Has the running server write a backup.
 ///
 /// # Errors
-/// Exit status 69: no server runs on the data folder; 1: the folder is not empty or can not be written.
+/// Exit status 69: no server runs on the data folder; 1: the folder is not empty or can not be
+/// written.
 pub(crate) async fn backup(global: &Global, args: BackupArgs) -> Result {
     let folder = std::path::absolute(&args.folder)?;
     let path = folder.to_string_lossy().into_owned();

@@ -4,6 +4,7 @@ mod command;
 mod conversation;
 mod draw;
 mod effects;
+mod exchange;
 mod input;
 mod plain;
 mod screen;
@@ -22,7 +23,8 @@ use crate::{
     failure::{Failure, Result},
 };
 use effects::Effects;
-use view::{Answer, Me, View};
+use exchange::{Answer, Me};
+use view::View;
 
 /// A connection that does not close by then is left as it is: all that matters is on the disk.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(2);

@@ -1,5 +1,5 @@
-//! `anser demo`: a scripted day in the life of two people, played against a server of its own through
-//! the SDK. After each act it compares what every device really got with what was sent.
+//! `anser demo`: a scripted day in the life of two people, played against a server of its own
+//! through the SDK. After each act it compares what every device really got with what was sent.
 
 mod checks;
 mod day;

@@ -37,8 +37,8 @@ pub(crate) struct Addresses {
 }
 
 impl ServerProcess {
-    /// Starts one on a data folder and waits until it is ready. It listens on the addresses of `like`, or
-    /// on ports that are free.
+    /// Starts one on a data folder and waits until it is ready. It listens on the addresses of
+    /// `like`, or on ports that are free.
     ///
     /// # Errors
     /// It ended before it was ready; it told why on standard error.

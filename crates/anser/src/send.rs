@@ -1,5 +1,5 @@
-//! `anser send`: puts messages into the account's outbox and waits until they are where they should be.
-//! For scripts: what could not be sent now is sent by the next run, exactly once.
+//! `anser send`: puts messages into the account's outbox and waits until they are where they should
+//! be. For scripts: what could not be sent now is sent by the next run, exactly once.
 
 use std::{
     collections::VecDeque,
@@ -64,8 +64,8 @@ enum Receipt {
 /// Sends and waits.
 ///
 /// # Errors
-/// 69: the server can not be reached, and what waits is sent by the next run; 77: refused; 1: there is
-/// nothing to send, or a receipt did not come in time.
+/// 69: the server can not be reached, and what waits is sent by the next run; 77: refused; 1: there
+/// is nothing to send, or a receipt did not come in time.
 pub(crate) async fn run(args: &Args) -> Result {
     let (client, mut events) = args.account.open("send").await?;
     let ended = send(args, &client, &mut events).await;
@@ -105,7 +105,8 @@ async fn send(args: &Args, client: &Client, events: &mut Events) -> Result {
     sending.refused.map_or(Ok(()), Err)
 }
 
-/// The conversation with the friend, as the device knows it or, when it does not, as the server does.
+/// The conversation with the friend, as the device knows it or, when it does not, as the server
+/// does.
 async fn friend(args: &Args, client: &Client) -> Result<ConversationId> {
     if let Some(id) = known_friend(args, client) {
         return Ok(id);
@@ -152,8 +153,8 @@ fn no_friend(args: &Args, client: &Client) -> Failure {
     Failure::not_allowed(anyhow::Error::msg(text))
 }
 
-/// The texts, as they are read. A thread of its own, which does not keep the process alive: standard
-/// input may stay open for ever.
+/// The texts, as they are read. A thread of its own, which does not keep the process alive:
+/// standard input may stay open for ever.
 fn read_texts(args: &Args) -> mpsc::Receiver<std::io::Result<String>> {
     let (sender, texts) = mpsc::channel(WINDOW);
     let (given, lines) = (args.text.clone(), args.lines);

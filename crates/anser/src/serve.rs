@@ -1,5 +1,5 @@
-//! `anser serve`: the server. Standard output tells where it listens, in lines that scripts can read;
-//! log lines go to standard error.
+//! `anser serve`: the server. Standard output tells where it listens, in lines that scripts can
+//! read; log lines go to standard error.
 
 use anser_server::{
     logging,
@@ -32,7 +32,8 @@ pub(crate) struct Args {
 /// Serves until SIGTERM or Ctrl-C.
 ///
 /// # Errors
-/// Exit status 78: the configuration is wrong; 1: an address or the data is in use, or a part failed.
+/// Exit status 78: the configuration is wrong; 1: an address or the data is in use, or a part
+/// failed.
 pub(crate) async fn run(global: &Global, args: Args) -> Result {
     let mut loader = global.loader()?;
     let flags = [

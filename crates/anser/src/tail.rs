@@ -2,11 +2,11 @@
 //!
 //! What holds: the SDK stores a message and its position in one transaction, acks it, and only then
 //! tells the event. So an event alone could be lost when the process dies between the two. The
-//! message is in the device's storage then, and `tail` remembers what it has printed in a file of its
-//! own: a new run first prints what is stored and was not printed, also what `send` or `chat` received
-//! in between. A message is therefore printed at least once per device: twice only when the process
-//! dies between printing and noting it. Receipts and relation changes are states, not messages: they
-//! are told while `tail` runs and the newest of them replaces the older ones.
+//! message is in the device's storage then, and `tail` remembers what it has printed in a file of
+//! its own: a new run first prints what is stored and was not printed, also what `send` or `chat`
+//! received in between. A message is therefore printed at least once per device: twice only when
+//! the process dies between printing and noting it. Receipts and relation changes are states, not
+//! messages: they are told while `tail` runs and the newest of them replaces the older ones.
 //!
 //! That a message was delivered means that this device stored it, not that somebody saw it: `tail`
 //! marks nothing as read.
@@ -196,8 +196,8 @@ impl Tail<'_> {
     }
 }
 
-/// Writes lines to standard output in a thread of its own: a reader that stops reading keeps neither the
-/// connection nor the end of the process waiting.
+/// Writes lines to standard output in a thread of its own: a reader that stops reading keeps
+/// neither the connection nor the end of the process waiting.
 struct Printer(mpsc::Sender<(String, oneshot::Sender<bool>)>);
 
 impl Printer {

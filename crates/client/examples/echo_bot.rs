@@ -13,7 +13,8 @@ async fn main() -> Result<()> {
         eprintln!("usage: echo_bot SERVER NAME PASSWORD");
         std::process::exit(2);
     };
-    // The file is the bot's memory: after a restart it goes on after the last message that it stored.
+    // The file is the bot's memory: after a restart it goes on after the last message that it
+    // stored.
     let (client, mut events) = Client::builder(server)
         .storage(FileStorage::open(format!("{name}.redb"))?)
         .open(Password::new(name, password, "echo bot").or_register())

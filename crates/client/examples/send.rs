@@ -1,6 +1,7 @@
 //! Sends one text to a friend and waits until it is safe at the server.
 //!
-//! `cargo run -p anser-client --example send -- http://127.0.0.1:7401 alice 'a good password' bob hello`
+//! `cargo run -p anser-client --example send -- \
+//!     http://127.0.0.1:7401 alice 'a good password' bob hello`
 
 use anser_client::{Client, FileStorage, Password, Result};
 

@@ -53,8 +53,8 @@ impl Builder {
         }
     }
 
-    /// Connects there (`host:port`) instead of asking the server for its connectors, which it otherwise
-    /// does before every connection, trying another one after each failure.
+    /// Connects there (`host:port`) instead of asking the server for its connectors, which it
+    /// otherwise does before every connection, trying another one after each failure.
     #[must_use]
     pub fn connector(mut self, address: impl Into<String>) -> Self {
         self.connector = Some(address.into());
@@ -75,25 +75,25 @@ impl Builder {
         self
     }
 
-    /// Events that may wait for a slow reader before it is told [`Event::Lagged`](crate::Event::Lagged);
-    /// 16,384 when not set.
+    /// Events that may wait for a slow reader before it is told
+    /// [`Event::Lagged`](crate::Event::Lagged); 16,384 when not set.
     #[must_use]
     pub fn events_max(mut self, count: usize) -> Self {
         self.events_max = count;
         self
     }
 
-    /// Commands that may wait while the server is away; 100,000 when not set. Each takes the length of
-    /// its text and about 100 bytes.
+    /// Commands that may wait while the server is away; 100,000 when not set. Each takes the length
+    /// of its text and about 100 bytes.
     #[must_use]
     pub fn outbox_max(mut self, count: usize) -> Self {
         self.outbox_max = count;
         self
     }
 
-    /// The shortest and the longest bound of the random wait before a reconnect; 100 ms and 10 s when
-    /// not set. A wait is anything from nothing to the bound ("full jitter"), and the bound doubles
-    /// with each failure.
+    /// The shortest and the longest bound of the random wait before a reconnect; 100 ms and 10 s
+    /// when not set. A wait is anything from nothing to the bound ("full jitter"), and the bound
+    /// doubles with each failure.
     #[must_use]
     pub fn backoff(mut self, shortest: Duration, longest: Duration) -> Self {
         self.backoff = (shortest, longest);
@@ -105,8 +105,8 @@ impl Builder {
     /// offline.
     ///
     /// # Errors
-    /// `Storage`: it is damaged, or open elsewhere. On a first login also `Unreachable` (try again) and
-    /// `Refused` (mostly `wrong_password`, `name_taken`, `rate_limited`).
+    /// `Storage`: it is damaged, or open elsewhere. On a first login also `Unreachable` (try again)
+    /// and `Refused` (mostly `wrong_password`, `name_taken`, `rate_limited`).
     pub async fn open(mut self, credentials: impl Credentials) -> Result<(Client, Events)> {
         let rest = Rest::new(&self.server)?;
         let model = Model::new(self.storage.load()?)?;

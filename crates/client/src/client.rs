@@ -82,9 +82,9 @@ impl Client {
         }
     }
 
-    /// Puts a text into the outbox and returns once it is stored there: it will be sent, now or when
-    /// the server is back, exactly once. Writes to the storage, which with a [`FileStorage`] takes as
-    /// long as the disk does, about a millisecond.
+    /// Puts a text into the outbox and returns once it is stored there: it will be sent, now or
+    /// when the server is back, exactly once. Writes to the storage, which with a [`FileStorage`]
+    /// takes as long as the disk does, about a millisecond.
     ///
     /// # Errors
     /// `NotFriends`, `TooLong` (more than the server takes, by default 16 KiB less some 40 bytes),
@@ -112,8 +112,8 @@ impl Client {
         Ok(handle)
     }
 
-    /// Says that the user has read a conversation up to the message `conv_seq`. Going back, and what
-    /// was said before, is ignored. The outcome is an event: [`Event::ReadMark`], or
+    /// Says that the user has read a conversation up to the message `conv_seq`. Going back, and
+    /// what was said before, is ignored. The outcome is an event: [`Event::ReadMark`], or
     /// [`Event::Rejected`] when there is no such message or the conversation is closed.
     ///
     /// # Errors
@@ -179,8 +179,8 @@ impl Client {
         self.shared.local.lock().model.watermarks(conversation)
     }
 
-    /// Messages that this device holds, rising: the newest `limit` below `before`, without asking the
-    /// server. [`Client::history`] has older ones.
+    /// Messages that this device holds, rising: the newest `limit` below `before`, without asking
+    /// the server. [`Client::history`] has older ones.
     ///
     /// # Errors
     /// `Storage`.
@@ -235,8 +235,9 @@ impl Client {
         Ok((page.messages, page.more_before))
     }
 
-    /// A page of a conversation's history from the server, opened, rising: also what this device never
-    /// held. Nothing of it is stored. `limit` is at most the server's `page_max`, 200 by default.
+    /// A page of a conversation's history from the server, opened, rising: also what this device
+    /// never held. Nothing of it is stored. `limit` is at most the server's `page_max`, 200 by
+    /// default.
     ///
     /// # Errors
     /// `Refused` with `not_found`, or with `invalid_request` when `limit` is above the maximum;
@@ -250,7 +251,8 @@ impl Client {
         crate::history::page(&self.shared, conversation, range, limit).await
     }
 
-    /// The REST calls of this session, for all that has no method here: profile, password, sessions.
+    /// The REST calls of this session, for all that has no method here: profile, password,
+    /// sessions.
     pub fn rest(&self) -> Authorized {
         self.shared.authorized()
     }

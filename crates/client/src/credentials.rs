@@ -19,11 +19,12 @@ pub type LoginFuture<'a> = Pin<Box<dyn Future<Output = Result<LoggedIn>> + Send 
 pub trait Credentials: Send + Sync + 'static {
     /// Logs in, always as the same user.
     ///
-    /// Asked once for a new storage, and again when the session was revoked or the device can not go on.
+    /// Asked once for a new storage, and again when the session was revoked or the device can not
+    /// go on.
     ///
     /// # Errors
-    /// One that is retryable ([`Error::unreachable`]) is tried again later; another one ends the client
-    /// ([`Error::refused`]).
+    /// One that is retryable ([`Error::unreachable`]) is tried again later; another one ends the
+    /// client ([`Error::refused`]).
     fn login<'a>(&'a self, rest: &'a Rest) -> LoginFuture<'a>;
 }
 

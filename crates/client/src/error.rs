@@ -64,8 +64,8 @@ impl Error {
         Self::with(ErrorKind::Unreachable, detail, source)
     }
 
-    /// No session is given any more, for this reason. Ends the client unless the code is retryable. For
-    /// implementations of [`Credentials`](crate::Credentials).
+    /// No session is given any more, for this reason. Ends the client unless the code is retryable.
+    /// For implementations of [`Credentials`](crate::Credentials).
     pub fn refused(code: Code) -> Self {
         Self::new(ErrorKind::Refused(code), code.sentence())
     }

@@ -1,5 +1,5 @@
-//! What happened, as a stream of typed events with a bound: a reader that is too slow is told how many
-//! it missed. Nothing is lost by that: messages are in the storage and on the server.
+//! What happened, as a stream of typed events with a bound: a reader that is too slow is told how
+//! many it missed. Nothing is lost by that: messages are in the storage and on the server.
 
 mod queue;
 
@@ -48,8 +48,8 @@ pub enum Event {
     Relation(Relation),
     /// Everything that waited on the server has come; what follows is live.
     CaughtUp,
-    /// The server could not continue from this device's position: state is taken anew. Messages that
-    /// are new here follow as events; relations and watermarks changed silently.
+    /// The server could not continue from this device's position: state is taken anew. Messages
+    /// that are new here follow as events; relations and watermarks changed silently.
     Reset,
     /// The old device could not go on; this is a new one. Unsent messages moved over.
     NewDevice(DeviceId),

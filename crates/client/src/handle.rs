@@ -59,7 +59,8 @@ impl SendHandle {
         Self(Arc::new(Progress { inner: Mutex::new(inner), changed: Notify::new() }))
     }
 
-    /// The message's number in this device's outbox. Changes when the message moves to a new device.
+    /// The message's number in this device's outbox. Changes when the message moves to a new
+    /// device.
     pub fn client_seq(&self) -> Seq {
         self.0.inner.lock().client_seq
     }
@@ -71,8 +72,8 @@ impl SendHandle {
 
     /// Waits until it is sent (or more), or failed. Gives the state then.
     ///
-    /// When the client ends first, it gives the state at that moment: a message that is `Queued` then
-    /// stays in the storage and goes out when a client is opened on it again.
+    /// When the client ends first, it gives the state at that moment: a message that is `Queued`
+    /// then stays in the storage and goes out when a client is opened on it again.
     pub async fn sent(&self) -> SendState {
         self.reach(1).await
     }

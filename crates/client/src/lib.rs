@@ -1,8 +1,8 @@
 //! The Rust SDK of Anser: chat that loses nothing, offline too.
 //!
-//! A [`Client`] is one device of a user: a cheap handle to one task that connects, reconnects, resends
-//! and stores. What happens comes as typed [`Event`]s; what is sent waits in a durable outbox until
-//! the server has it, exactly once.
+//! A [`Client`] is one device of a user: a cheap handle to one task that connects, reconnects,
+//! resends and stores. What happens comes as typed [`Event`]s; what is sent waits in a durable
+//! outbox until the server has it, exactly once.
 //!
 //! ```no_run
 //! use anser_client::{Client, Content, Event, FileStorage, Password};
@@ -44,11 +44,11 @@
 //!
 //! - A message is sealed once, when it is put into the outbox, and resent byte for byte until the
 //!   server's log names it. An entry is acked only after the storage has it.
-//! - When the connection breaks, it waits a random time that grows, asks for connectors, and resumes
-//!   where the storage is.
-//! - When the server can not continue ([`Event::Reset`]) or the device can not ([`Event::NewDevice`]:
-//!   its session was revoked, or its storage is an old copy), it takes a snapshot, fetches the messages
-//!   that it lacks, and moves over what was not sent.
+//! - When the connection breaks, it waits a random time that grows, asks for connectors, and
+//!   resumes where the storage is.
+//! - When the server can not continue ([`Event::Reset`]) or the device can not
+//!   ([`Event::NewDevice`]: its session was revoked, or its storage is an old copy), it takes a
+//!   snapshot, fetches the messages that it lacks, and moves over what was not sent.
 //! - A body that does not open is a message too, with the reason ([`Content::Unreadable`]).
 //!
 //! Numbers named `conv_seq` count the messages of one conversation from 1; `client_seq` counts the

@@ -1,5 +1,5 @@
-//! What this device knows, and what entries change in it. Pure: no I/O, no locks, no waiting; what must
-//! be stored and told comes out as [`Outcome`].
+//! What this device knows, and what entries change in it. Pure: no I/O, no locks, no waiting; what
+//! must be stored and told comes out as [`Outcome`].
 
 mod conversation;
 mod history;
@@ -24,8 +24,10 @@ use crate::{
     storage::{Change, Identity, Saved, SavedRelation, Watermarks},
 };
 
-/// Largest sealed body, until a Welcome tells the server's own limit.
+/// Largest sealed body, unless a Welcome tells a higher limit.
 const BODY_BYTES_MAX: usize = 16 * 1024;
+/// And the highest limit that is believed: it fits a frame of 1 MiB.
+const BODY_BYTES_CEILING: usize = 1024 * 1024 - 1024;
 
 /// What this device knows.
 pub(crate) struct Model {
@@ -36,7 +38,7 @@ pub(crate) struct Model {
     pub(crate) relations: HashMap<ConversationId, SavedRelation>,
     /// How many relation entries came: an answer of REST that is older than one must not undo it.
     pub(crate) relation_entries: u64,
-    pub(crate) body_bytes_max: usize,
+    body_bytes_max: usize,
     keys: HashMap<ConversationId, Vec<Key>>,
     conversations: HashMap<ConversationId, Conversation>,
 }
@@ -131,6 +133,13 @@ impl Model {
         relation.is_some_and(|relation| relation.state == RelationState::Friends as i32)
     }
 
+    /// What the server takes. A lower limit than the default is the server's to enforce: it can
+    /// rise again while a message waits.
+    pub(crate) fn on_limits(&mut self, limits: &wire::Limits) {
+        let told = limits.body_bytes_max as usize;
+        self.body_bytes_max = told.clamp(BODY_BYTES_MAX, BODY_BYTES_CEILING);
+    }
+
     /// The longest text that fits a body, in bytes, about.
     pub(crate) fn text_bytes_max(&self) -> usize {
         self.body_bytes_max.saturating_sub(OVERHEAD_BYTES)
@@ -155,8 +164,8 @@ impl Model {
         outcome.changes.push(Change::Position { epoch: Some(epoch), position });
     }
 
-    /// The server applied commands up to `position` and does not tell any more what became of them. The
-    /// history told of the messages; the others were refused.
+    /// The server applied commands up to `position` and does not tell any more what became of them.
+    /// The history told of the messages; the others were refused.
     pub(crate) fn forget_through(&mut self, position: Seq, outcome: &mut Outcome) {
         self.outbox.ack(position);
         for (client_seq, item) in self.outbox.iter().take_while(|(seq, _)| *seq <= position) {

@@ -1,4 +1,5 @@
-//! This device's own log: commands by number, kept until the server's inbox proves what became of them.
+//! This device's own log: commands by number, kept until the server's inbox proves what became of
+//! them.
 
 use std::collections::VecDeque;
 

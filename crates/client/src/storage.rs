@@ -1,5 +1,5 @@
-//! What a device keeps: token, device id, outbox, position, keys and messages, in one place. Losing one
-//! of them means losing all, so they are one storage and change in one transaction.
+//! What a device keeps: token, device id, outbox, position, keys and messages, in one place. Losing
+//! one of them means losing all, so they are one storage and change in one transaction.
 
 mod file;
 mod memory;
@@ -21,7 +21,8 @@ pub trait Storage: Send + 'static {
     /// The storage can not be read.
     fn load(&mut self) -> Result<Saved>;
 
-    /// Applies all changes in order in one durable transaction: all of them or, after a crash, none.
+    /// Applies all changes in order in one durable transaction: all of them or, after a crash,
+    /// none.
     ///
     /// # Errors
     /// Nothing was changed.

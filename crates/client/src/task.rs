@@ -40,7 +40,8 @@ pub(crate) struct Task {
     credentials: Box<dyn Credentials>,
     /// The server's connectors as it told them last: its REST side may be away alone.
     connectors: Mutex<Vec<Connector>>,
-    /// A new session whose snapshot could not be taken yet. A second login would be a second device.
+    /// A new session whose snapshot could not be taken yet. A second login would be a second
+    /// device.
     session: Mutex<Option<LoggedIn>>,
 }
 
@@ -179,8 +180,8 @@ impl Task {
         }
     }
 
-    /// Logs in as a new device where the old one can not go on. Credentials are asked here only, so a
-    /// refusal of theirs ends the client.
+    /// Logs in as a new device where the old one can not go on. Credentials are asked here only, so
+    /// a refusal of theirs ends the client.
     async fn renewed(&self, round: Result<End>) -> Result<End> {
         let renew = match &round {
             Ok(end) => matches!(end, End::NewDevice),

@@ -6,7 +6,10 @@
 use std::fmt;
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal, $status:literal, $retryable:literal, $sentence:literal;)*) => {
+    (
+        $($(#[$doc:meta])* $variant:ident = $number:literal,
+            $name:literal, $status:literal, $retryable:literal, $sentence:literal;)*
+    ) => {
         /// Why something was refused or a connection closed.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         #[non_exhaustive]
@@ -23,9 +26,13 @@ macro_rules! codes {
             /// The HTTP status that goes with it.
             pub const fn status(self) -> u16 { match self { $(Self::$variant => $status,)* } }
             /// Whether the same request or connection can succeed later, unchanged.
-            pub const fn retryable(self) -> bool { match self { $(Self::$variant => $retryable,)* } }
+            pub const fn retryable(self) -> bool {
+                match self { $(Self::$variant => $retryable,)* }
+            }
             /// One sentence for people.
-            pub const fn sentence(self) -> &'static str { match self { $(Self::$variant => $sentence,)* } }
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Self::$variant => $sentence,)* }
+            }
             /// The code of a number, if this version knows it.
             pub const fn from_number(number: u32) -> Option<Self> {
                 match number { $($number => Some(Self::$variant),)* _ => None }
@@ -122,7 +129,8 @@ mod tests {
         }
     }
 
-    /// A client that retries what can not succeed floods; one that gives up loses: both are decided here.
+    /// A client that retries what can not succeed floods; one that gives up loses: both are decided
+    /// here.
     #[test]
     fn what_ends_a_device_is_not_retryable_and_what_passes_is() {
         for code in [Code::Replaced, Code::DeviceStale, Code::Unauthenticated, Code::Malformed] {

@@ -1,4 +1,5 @@
-//! Identifiers and positions. All are below [`NUMBER_MAX`], so that every JSON reader can hold them.
+//! Identifiers and positions. All are below [`NUMBER_MAX`], so that every JSON reader can hold
+//! them.
 
 use std::{fmt, num::ParseIntError, str::FromStr};
 
@@ -17,7 +18,8 @@ macro_rules! id {
         pub struct $name(pub u64);
 
         impl $name {
-            /// A random id from the operating system, in 1 .. 2^53. The store checks that it is free.
+            /// A random id from the operating system, in 1 .. 2^53. The store checks that it is
+            /// free.
             ///
             /// # Panics
             /// When the operating system gives no random bytes.

@@ -17,7 +17,11 @@ pub(crate) fn id_schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Sch
 }
 
 macro_rules! bodies {
-    ($($(#[$meta:meta])* pub struct $name:ident { $($(#[$fmeta:meta])* pub $field:ident: $ty:ty,)* })*) => {$(
+    (
+        $($(#[$meta:meta])* pub struct $name:ident {
+            $($(#[$fmeta:meta])* pub $field:ident: $ty:ty,)*
+        })*
+    ) => {$(
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
         #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -27,7 +31,11 @@ macro_rules! bodies {
 }
 
 macro_rules! answers {
-    ($($(#[$meta:meta])* pub struct $name:ident { $($(#[$fmeta:meta])* pub $field:ident: $ty:ty,)* })*) => {$(
+    (
+        $($(#[$meta:meta])* pub struct $name:ident {
+            $($(#[$fmeta:meta])* pub $field:ident: $ty:ty,)*
+        })*
+    ) => {$(
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
         #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -95,7 +103,8 @@ bodies! {
         /// As for [`Login::device_name`].
         pub device_name: String,
     }
-    /// `PUT /v1/server/relations`, `DELETE /v1/server/relations`: make or remove a relation without a request.
+    /// `PUT /v1/server/relations`, `DELETE /v1/server/relations`: make or remove a relation without
+    /// a request.
     pub struct ServerRelation {
         /// The two users, in any order.
         pub users: [UserId; 2],
@@ -129,7 +138,8 @@ answers! {
         pub user: User,
         /// The device that this session is.
         pub device: DeviceId,
-        /// Secret: authorises REST calls (`Authorization: Bearer`) and the Hello. A new device takes
+        /// Secret: authorises REST calls (`Authorization: Bearer`) and the Hello. A new device
+        /// takes
         /// `GET /v1/snapshot` and says Hello with the epoch and head that it tells.
         pub token: String,
     }
@@ -191,7 +201,8 @@ answers! {
         pub peer: User,
         /// `requested`, `incoming`, `friends`, `none` or `blocked`.
         pub state: String,
-        /// Every version of the key that was ever minted, oldest first; empty before the first acceptance.
+        /// Every version of the key that was ever minted, oldest first; empty before the first
+        /// acceptance.
         pub keys: Vec<RelationKey>,
     }
     /// One version of a relation's key.

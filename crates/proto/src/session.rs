@@ -1,12 +1,13 @@
 //! One connection's protocol state, without I/O, clock, async or locks. The same type at both ends.
 //!
-//! Either end pushes numbered bodies of its own log (a server: inbox entries, a client: commands) and
-//! acks the other's. The log is the retransmission buffer: a session keeps numbers, never bodies.
+//! Either end pushes numbered bodies of its own log (a server: inbox entries, a client: commands)
+//! and acks the other's. The log is the retransmission buffer: a session keeps numbers, never
+//! bodies.
 //!
 //! Contract: one input (`handle_*` or a plain verb), then drain [`Session::poll`] until it gives
-//! [`Output::WaitUntil`] or [`Output::Closed`]. `now` is monotonic. What the peer does wrong comes out
-//! as a `Close` frame and [`Output::Closed`]; what the caller does wrong is asserted. Once the session
-//! is closed every input is ignored.
+//! [`Output::WaitUntil`] or [`Output::Closed`]. `now` is monotonic. What the peer does wrong comes
+//! out as a `Close` frame and [`Output::Closed`]; what the caller does wrong is asserted. Once the
+//! session is closed every input is ignored.
 //!
 //! ```text
 //! client:  HelloSent --Welcome--> Open --.
@@ -166,8 +167,8 @@ impl Session {
         open.then_some(self.outbound.pushed + 1)
     }
 
-    /// Pushes the next body of this end's log. It is the caller's duty that bodies come in the order
-    /// of the log, without a hole.
+    /// Pushes the next body of this end's log. It is the caller's duty that bodies come in the
+    /// order of the log, without a hole.
     ///
     /// # Errors
     /// [`WindowFull`] when the window has no room for it (one body always fits an empty window);

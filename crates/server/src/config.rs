@@ -1,5 +1,5 @@
-//! The resolved configuration: one struct per concern. `keys` is the table of all keys, `load` reads
-//! them from file, environment and flags.
+//! The resolved configuration: one struct per concern. `keys` is the table of all keys, `load`
+//! reads them from file, environment and flags.
 
 mod keys;
 mod load;

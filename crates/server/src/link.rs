@@ -1,7 +1,8 @@
 //! From the roles that commit to the connectors: "this inbox has new rows", "close this device".
 //!
-//! A doorbell, not a delivery: what it carries is in the store already, and losing it costs latency,
-//! never a message. In process it is a call into the registry; between processes it will be gRPC.
+//! A doorbell, not a delivery: what it carries is in the store already, and losing it costs
+//! latency, never a message. In process it is a call into the registry; between processes it will
+//! be gRPC.
 
 use std::{sync::Arc, time::Instant};
 

@@ -1,6 +1,7 @@
 //! Where log lines go: to standard error, as text for people or as JSON objects for machines.
 //!
-//! Errors are logged once, where they are handled. Never logged: message texts, tokens, passwords, keys.
+//! Errors are logged once, where they are handled. Never logged: message texts, tokens, passwords,
+//! keys.
 
 use std::io::IsTerminal as _;
 

@@ -75,8 +75,8 @@ impl Node {
     /// Opens the store and binds everything; nothing is served yet.
     ///
     /// # Errors
-    /// The data folder is in use or damaged, the master key is not the one that this data was written
-    /// with ([`WrongMasterKey`]), or an address can not be bound.
+    /// The data folder is in use or damaged, the master key is not the one that this data was
+    /// written with ([`WrongMasterKey`]), or an address can not be bound.
     pub async fn bind(config: Config, secrets: Secrets) -> anyhow::Result<Self> {
         Self::bind_with(config, secrets, None).await
     }
@@ -153,8 +153,8 @@ impl Node {
         &self.addresses
     }
 
-    /// Serves until `shutdown` or the first failure of a part, then stops: sessions finish what they
-    /// handed over, the queue is emptied into the store, the store is synced and closed.
+    /// Serves until `shutdown` or the first failure of a part, then stops: sessions finish what
+    /// they handed over, the queue is emptied into the store, the store is synced and closed.
     ///
     /// # Errors
     /// A part failed.

@@ -1,7 +1,7 @@
 //! Presence: which devices are connected, anywhere.
 //!
-//! In one process that is what this process's connector holds, so the registry answers and nothing is
-//! kept twice. With several connectors their registries will publish to a shared store.
+//! In one process that is what this process's connector holds, so the registry answers and nothing
+//! is kept twice. With several connectors their registries will publish to a shared store.
 
 use std::sync::Arc;
 

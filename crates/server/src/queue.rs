@@ -3,8 +3,8 @@
 //! In process a bounded list in memory is enough, because a command is acked only after its commit:
 //! what a crash loses here, the device resends. Between processes it will be a durable queue.
 //!
-//! Three verbs: `publish` (waits while the queue is full: backpressure to the session), `take` (what
-//! waits, up to a batch) and `close`.
+//! Three verbs: `publish` (waits while the queue is full: backpressure to the session), `take`
+//! (what waits, up to a batch) and `close`.
 
 use std::{collections::VecDeque, time::Instant};
 

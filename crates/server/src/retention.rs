@@ -1,5 +1,5 @@
-//! Retention: prunes inbox entries that are old and that every device seen since has passed. History
-//! is not touched.
+//! Retention: prunes inbox entries that are old and that every device seen since has passed.
+//! History is not touched.
 
 use std::{
     sync::Arc,

@@ -1,5 +1,5 @@
-//! The role *transfer*: takes batches from the queue, commits each in one transaction, then tells the
-//! connectors. Nothing is acked or shown before its commit returned, which is after its sync.
+//! The role *transfer*: takes batches from the queue, commits each in one transaction, then tells
+//! the connectors. Nothing is acked or shown before its commit returned, which is after its sync.
 
 mod metrics;
 
@@ -51,7 +51,9 @@ impl Transfer {
                 Some(pending) = commits.next() => self.tell(pending)?,
                 taken = self.queue.take(), if open && commits.len() < COMMITS_IN_FLIGHT_MAX => {
                     match taken {
-                        Some(taken) => commits.push_back(self.commit(taken.records, taken.published)),
+                        Some(taken) => {
+                            commits.push_back(self.commit(taken.records, taken.published));
+                        }
                         None => open = false,
                     }
                 }

@@ -56,7 +56,8 @@ pub trait Store: Send + Sync + 'static {
     async fn commit(&self, batch: Batch) -> Result<Committed>;
 
     /// Decides how a device that says Hello goes on; see [`Hello`] and [`Greeting`]. On an epoch
-    /// mismatch it durably sets `outbox_position = max(own, outbox_trimmed)` first. Moves `seen_at`.
+    /// mismatch it durably sets `outbox_position = max(own, outbox_trimmed)` first. Moves
+    /// `seen_at`.
     ///
     /// `Ok(None)`: there is no such device (any more).
     async fn greet(&self, device: DeviceId, hello: Hello, now_ms: u64) -> Result<Option<Greeting>>;
@@ -76,7 +77,8 @@ pub trait Store: Send + Sync + 'static {
     /// Changes profile, password or state; sessions end as `end_sessions` says, in the same
     /// transaction. Gives the devices whose tokens ended. `Ok(None)`: no such user.
     async fn update_user(&self, user: UserId, change: UserChange) -> Result<Option<Vec<DeviceId>>>;
-    /// Removes a user: sessions end, relations become `none`, the name stays reserved, messages stay.
+    /// Removes a user: sessions end, relations become `none`, the name stays reserved, messages
+    /// stay.
     async fn remove_user(&self, user: UserId, now_ms: u64) -> Result<Option<Removed>>;
     /// Makes an invitation; `code_hash` can be consumed once.
     async fn create_invite(&self, code_hash: Hash, now_ms: u64) -> Result<()>;

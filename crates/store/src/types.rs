@@ -41,8 +41,8 @@ pub enum Record {
         client_seq: Seq,
         /// An encoded `wire::Command`.
         command: Bytes,
-        /// Server API: applied only if this key was never used; else `Repeat`, and the number is not
-        /// consumed.
+        /// Server API: applied only if this key was never used; else `Repeat`, and the number is
+        /// not consumed.
         once: Option<Box<Hash>>,
     },
     /// A device stored its inbox up to `position`.
@@ -346,7 +346,8 @@ pub enum RelationAction {
     Block,
     /// Undo the own block; the state becomes `none` (or `incoming` when the peer asked meanwhile).
     Unblock,
-    /// Server API: make friends without a request (blocks are respected: refused with `relation_state`).
+    /// Server API: make friends without a request (blocks are respected: refused with
+    /// `relation_state`).
     Befriend,
 }
 

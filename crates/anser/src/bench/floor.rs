@@ -1,6 +1,6 @@
-//! What the disk can do at best: the bytes of the same batches appended to a plain file, one sync for
-//! each. Disks differ by a factor of ten and vary by two within a minute; a share of this says more
-//! than a figure alone.
+//! What the disk can do at best: the bytes of the same batches appended to a plain file, one sync
+//! for each. Disks differ by a factor of ten and vary by two within a minute; a share of this says
+//! more than a figure alone.
 
 use std::{
     fs::File,

@@ -51,8 +51,8 @@ pub(crate) struct Options {
     /// Seconds to measure
     #[arg(long, default_value_t = 10)]
     pub(crate) seconds: u64,
-    /// Messages per second of all senders together, on a fixed timetable (open loop); as fast as the
-    /// window allows when left out
+    /// Messages per second of all senders together, on a fixed timetable (open loop); as fast as
+    /// the window allows when left out
     #[arg(long)]
     pub(crate) rate: Option<u64>,
     /// How clients connect
@@ -233,8 +233,8 @@ async fn open(
     Ok(builder.open(session).await?)
 }
 
-/// Reads, opens and checks everything that one receiver gets, until sending is over and nothing more
-/// comes.
+/// Reads, opens and checks everything that one receiver gets, until sending is over and nothing
+/// more comes.
 async fn receive(
     index: usize,
     mut events: Events,

@@ -13,8 +13,8 @@ use super::report::Latencies;
 
 /// Bytes of a stamp; a text is at least so long.
 pub(super) const STAMP_BYTES: usize = 32;
-/// Handles of one sender that wait for their ack in the open loop; more means that the server is not
-/// keeping up at all.
+/// Handles of one sender that wait for their ack in the open loop; more means that the server is
+/// not keeping up at all.
 const UNACKED_MAX: usize = 100_000;
 
 /// How to send.

@@ -1,5 +1,5 @@
-//! The server that is measured: a process of its own with the default configuration but for the named
-//! limits, on a folder of its own; or one that runs already.
+//! The server that is measured: a process of its own with the default configuration but for the
+//! named limits, on a folder of its own; or one that runs already.
 
 use std::{
     net::SocketAddr,
@@ -126,8 +126,8 @@ impl OwnServer {
         Ok(conversations)
     }
 
-    /// Stops it as an operator would, and removes its data. Gives the type of the file system that the
-    /// data was on.
+    /// Stops it as an operator would, and removes its data. Gives the type of the file system that
+    /// the data was on.
     pub(super) async fn stop(self) -> anyhow::Result<String> {
         if let Some(process) = self.process {
             process.stop().await?;

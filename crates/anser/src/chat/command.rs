@@ -48,8 +48,8 @@ impl Command {
             "unblock" => Some(RelationAction::Unblock),
             _ => {
                 return Some(Self::Wrong(format!(
-                    "There is no command /{verb}; /help lists them. To send a line that starts with \
-                     a slash, type two: //{verb}"
+                    "There is no command /{verb}; /help lists them. To send a line that starts \
+                     with a slash, type two: //{verb}"
                 )));
             }
         };
@@ -64,15 +64,17 @@ impl Command {
 
 /// For `/help`.
 pub(super) const HELP: &[&str] = &[
-    "/add NAME      ask somebody to become friends",
-    "/accept NAME   take a request; /decline NAME does not",
-    "/with NAME     open the conversation (also Tab, Ctrl-N, Ctrl-P, Up, Down)",
-    "/remove NAME   end being friends",
-    "/block NAME    no messages and requests any more; /unblock NAME",
-    "/who           friends and requests",
-    "/quit          leave (also Ctrl-C, Ctrl-D)",
-    "PageUp, PageDown scroll; // at the start of a line sends a slash",
-    "… waits here   ✓ safe at the server   ✓✓ delivered   coloured ✓✓ read   ! not sent",
+    "/add NAME     ask somebody to become friends",
+    "/accept NAME  take a request; /decline NAME does not",
+    "/with NAME    open a conversation (also Tab, Up, Down)",
+    "/remove NAME  end being friends",
+    "/block NAME   no requests and messages; /unblock NAME",
+    "/who          friends and requests",
+    "/quit         leave (also Ctrl-C, Ctrl-D)",
+    "//text        a text that starts with a slash",
+    "PageUp and PageDown scroll, Alt-Enter breaks the line",
+    "… waits here   ✓ safe at the server   ✓✓ delivered",
+    "coloured ✓✓ read   ! not sent",
 ];
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! One conversation as it is shown: its messages, the own ones that wait, and how far both sides are.
+//! One conversation as it is shown: its messages, the own ones that wait, and how far both sides
+//! are.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,8 @@ use anser_client::{
 
 use super::text;
 
-/// Messages that stay in memory; older ones are fetched again when somebody scrolls there.
+/// Messages that stay in memory while new ones come; older ones are fetched when somebody scrolls
+/// there.
 const KEPT_MAX: usize = 5_000;
 
 /// How far an own message is.
@@ -131,12 +133,26 @@ impl Conversation {
             text: shown(&message.content),
         };
         self.is_complete |= message.conv_seq == 1;
-        let is_new = self.messages.insert(message.conv_seq, held).is_none();
-        if self.messages.len() > KEPT_MAX {
+        self.messages.insert(message.conv_seq, held).is_none()
+    }
+
+    /// Makes room for the newest messages, as far as nobody looks at the oldest.
+    pub(super) fn trim(&mut self) {
+        while self.messages.len() > KEPT_MAX {
             self.messages.pop_first();
             self.is_complete = false;
         }
-        is_new
+    }
+
+    /// A page of the newest messages, from `first` on, is about to be taken in. What is here stays
+    /// only if the page joins it: a gap must not look like a conversation. True: there was one.
+    pub(super) fn join(&mut self, first: Seq) -> bool {
+        let has_gap = self.newest().is_some_and(|newest| first > newest + 1);
+        if has_gap {
+            self.messages.clear();
+            self.is_complete = false;
+        }
+        has_gap
     }
 
     /// The number of the oldest message that is here.

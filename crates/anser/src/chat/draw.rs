@@ -1,5 +1,5 @@
-//! Draws the view: the list at the left, the shown conversation at the right, below them what there is
-//! to tell, the connection, and the line that is being typed.
+//! Draws the view: the list at the left, the shown conversation at the right, below them what there
+//! is to tell, the connection, and the line that is being typed.
 
 use ratatui::{
     Frame,
@@ -18,8 +18,10 @@ use anser_client::RelationState;
 
 /// Columns of the list; a screen with fewer than three times as many has none.
 const LIST_COLUMNS: u16 = 18;
-/// Rows of the screen that notices may take, at most half of it.
+/// Rows of the screen that notices may take: all of `/help`.
 const NOTICE_ROWS_MAX: usize = 12;
+/// Rows that notices leave: the conversation's name and newest row, the status and the typed line.
+const OTHER_ROWS: usize = 4;
 /// Longer names are cut in the list of messages.
 const NAME_COLUMNS_MAX: usize = 16;
 
@@ -34,7 +36,8 @@ const NOTICE: Style = Style::new().fg(Color::Magenta);
 /// Draws everything, and tells the view how many rows of messages there are.
 pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View, now_ms: u64) {
     let area = frame.area();
-    let notices = notices(view, usize::from(area.width), usize::from(area.height) / 2);
+    let notices =
+        notices(view, usize::from(area.width), usize::from(area.height).saturating_sub(OTHER_ROWS));
     let notice_rows = u16::try_from(notices.len()).unwrap_or(u16::MAX);
     let [main, told, status, input] = Layout::vertical([
         Constraint::Min(1),
@@ -85,7 +88,7 @@ fn entry(conversation: &Conversation, is_shown: bool, columns: usize) -> Line<'s
         (RelationState::Friends, 0) => (String::new(), Style::new()),
         (RelationState::Friends, unread) => (unread.min(99).to_string(), BOLD),
         (RelationState::Blocked, _) => ("blocked".to_owned(), DIM),
-        _ => ("no friend".to_owned(), DIM),
+        _ => ("ended".to_owned(), DIM),
     };
     let pointer = if is_shown { "> " } else { "  " };
     let room = columns.saturating_sub(text::width(&mark) + usize::from(!mark.is_empty()) + 2);
@@ -123,8 +126,8 @@ fn draw_messages(frame: &mut Frame<'_>, view: &mut View, area: Rect) {
     view.page = (rows, is_at_top);
 }
 
-/// The newest rows of a conversation, newest first, at least `wanted` if there are so many, and whether
-/// these are all.
+/// The newest rows of a conversation, newest first, at least `wanted` if there are so many, and
+/// whether these are all.
 fn lines(
     view: &View,
     conversation: &Conversation,
@@ -201,8 +204,9 @@ fn draw_empty(frame: &mut Frame<'_>, view: &View, area: Rect) {
     let columns = usize::from(area.width).saturating_sub(2);
     let advice = if view.list().is_empty() {
         format!(
-            "Welcome, {}.\n\nType /add NAME and Enter to ask somebody to become friends.\nThey see it \
-             and type /accept {}; then you talk.\n\n/help lists what else you can type.",
+            "Welcome, {}.\n\nType /add NAME and Enter to ask somebody to become friends.\n\
+             They see it and type /accept {}; then you talk.\n\n\
+             /help lists what else you can type.",
             view.me.name, view.me.name
         )
     } else {

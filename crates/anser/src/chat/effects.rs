@@ -5,7 +5,10 @@ use anser_client::{Client, Error, Message, Range, Relation, RelationAction, prot
 use anser_server::clock;
 use tokio::sync::mpsc;
 
-use super::view::{Answer, Ask, Known, View};
+use super::{
+    exchange::{Answer, Ask, Known},
+    view::View,
+};
 
 /// Messages of each conversation that are there at the start.
 const FIRST_PAGE: usize = 100;

@@ -100,7 +100,8 @@ impl Input {
         self.text.truncate(self.cursor);
     }
 
-    /// The part that fits into `columns`, and the cursor's column in it. Line breaks show as a symbol.
+    /// The part that fits into `columns`, and the cursor's column in it. Line breaks show as a
+    /// symbol.
     pub(super) fn visible(&self, columns: usize) -> (String, usize) {
         let before = self.text[..self.cursor].replace('\n', "⏎");
         let after = self.text[self.cursor..].replace('\n', "⏎");

@@ -1,5 +1,5 @@
-//! The chat by lines: each line of standard input is a text or a command, each line of standard output
-//! a message, a tick or a sentence. For pipes, tests and terminals that can do no more.
+//! The chat by lines: each line of standard input is a text or a command, each line of standard
+//! output a message, a tick or a sentence. For pipes, tests and terminals that can do no more.
 
 use std::io::{self, BufRead as _, Write as _};
 
@@ -9,8 +9,9 @@ use tokio::sync::mpsc;
 use super::{
     Chat, End,
     conversation::Conversation,
+    exchange::{Answer, News},
     text::{self, time},
-    view::{Answer, News, View},
+    view::View,
 };
 
 /// Messages that are shown of a conversation that is opened.
@@ -29,7 +30,8 @@ enum Wake {
     Answer(Answer),
 }
 
-/// Chats until the input ends or `/quit`. What was typed before is sent first, if the server is there.
+/// Chats until the input ends or `/quit`. What was typed before is sent first, if the server is
+/// there.
 ///
 /// # Errors
 /// The output can not be written.

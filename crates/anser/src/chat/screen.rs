@@ -11,7 +11,7 @@ use crossterm::{
 use futures_util::StreamExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Chat, End, draw::draw, view::Answer};
+use super::{Chat, End, draw::draw, exchange::Answer};
 
 /// The status line tells how long the server is away.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -68,8 +68,8 @@ pub(super) async fn run(mut chat: Chat) -> io::Result<End> {
     }
 }
 
-/// The terminal while it is taken over. Dropping it gives it back; a panic does that first, so that its
-/// text can be read.
+/// The terminal while it is taken over. Dropping it gives it back; a panic does that first, so that
+/// its text can be read.
 struct Terminal(ratatui::DefaultTerminal);
 
 impl Terminal {
@@ -88,7 +88,10 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        let _ = execute!(io::stdout(), DisableBracketedPaste);
-        ratatui::restore();
+        // The hook did it before the panic's text, which would be written over now.
+        if !std::thread::panicking() {
+            let _ = execute!(io::stdout(), DisableBracketedPaste);
+            ratatui::restore();
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! Text as a terminal may show it: nothing of it controls the terminal, and lines break by the width
-//! that it has on the screen.
+//! Text as a terminal may show it: nothing of it controls the terminal, and lines break by the
+//! width that it has on the screen.
 
 use jiff::{Timestamp, tz::TimeZone};
 use unicode_segmentation::UnicodeSegmentation as _;
@@ -36,8 +36,8 @@ pub(super) fn width(text: &str) -> usize {
     text.graphemes(true).map(|grapheme| grapheme.width()).sum()
 }
 
-/// Breaks a text into lines of at most `columns`, the first one shorter by `indent`. Breaks come between
-/// words where they can; a word that is longer than a line is broken between graphemes.
+/// Breaks a text into lines of at most `columns`, the first one shorter by `indent`. Breaks come
+/// between words where they can; a word that is longer than a line is broken between graphemes.
 pub(super) fn wrap(text: &str, columns: usize, indent: usize) -> Vec<String> {
     let columns = columns.max(2);
     let mut lines = Vec::new();

@@ -1,5 +1,6 @@
-//! What the chat shows, and what follows from what happens. Pure: events, keys and answers go in, with
-//! the time; what to do comes out as [`Ask`], what to tell as [`News`]. No terminal, no client.
+//! What the chat shows, and what follows from what happens. Pure: events, keys and answers go in,
+//! with the time; what to do comes out as [`Ask`], what to tell as [`News`]. No terminal, no
+//! client.
 
 mod asked;
 mod keys;
@@ -9,13 +10,14 @@ mod tests;
 use std::collections::BTreeMap;
 
 use anser_client::{
-    ConnectionState, Event, Message, Relation, RelationAction, RelationState, Waiting, Watermarks,
-    proto::{Code, ConversationId, DeviceId, Seq, UserId},
+    ConnectionState, Event, Message, Relation, RelationState, Watermarks,
+    proto::{Code, ConversationId, Seq},
 };
 use jiff::tz::TimeZone;
 
 use super::{
     conversation::{Conversation, Tick, shown},
+    exchange::{Answer, Ask, Known, Me, News},
     input::Input,
     text,
 };
@@ -24,62 +26,8 @@ use super::{
 const OFFLINE_AFTER_MS: u64 = 10_000;
 /// A conversation that is opened with fewer messages than this looks for more on the server.
 const FEW: usize = 50;
-
-/// Something to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Ask {
-    /// Send a text.
-    Send(ConversationId, String),
-    /// Say that the user has read up to there.
-    MarkRead(ConversationId, Seq),
-    /// Fetch the messages before this one; `None`: the newest.
-    Older(ConversationId, Option<Seq>),
-    /// Ask a user of this name to become friends.
-    Befriend(String),
-    /// Change the relation with a user of this name, whose id is known or not.
-    Change(String, Option<UserId>, RelationAction),
-    /// Leave.
-    Quit,
-}
-
-/// What came of an [`Ask`] that took time.
-#[derive(Debug)]
-pub(super) enum Answer {
-    /// A relation is now like this.
-    Relation(Relation),
-    /// Older messages, and whether there are more before them.
-    Page(ConversationId, Vec<Message>, bool),
-    /// No older messages can be had now.
-    NoPage(ConversationId, String),
-    /// It failed; the sentence says why.
-    Failed(String),
-}
-
-/// Something to tell, for readers of lines.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum News {
-    /// A message that was not here before.
-    Message { conversation: ConversationId, at_ms: u64, name: String, text: String },
-    /// An own message is further than before.
-    Tick(Tick, String),
-    /// A sentence.
-    Notice(String),
-}
-
-/// Who the user is.
-#[derive(Clone, Debug)]
-pub(super) struct Me {
-    pub(super) user: UserId,
-    pub(super) name: String,
-    pub(super) device: DeviceId,
-}
-
-/// What the client knows, as a whole: at the start, and when events were missed.
-#[derive(Debug, Default)]
-pub(super) struct Known {
-    pub(super) relations: Vec<(Relation, Watermarks, Vec<Message>)>,
-    pub(super) waiting: Vec<Waiting>,
-}
+/// Messages that are told of an older page.
+const TOLD: usize = 20;
 
 /// The connection, as the user sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,6 +155,13 @@ impl View {
             // What was marked as read here and is still in the outbox stays read.
             let read = conversation.marks.read.max(marks.read);
             conversation.marks = Watermarks { read, ..marks };
+            if messages.first().is_some_and(|first| conversation.join(first.conv_seq)) {
+                let text = format!(
+                    "So much came that messages of {} are left out here; they are in the history.",
+                    conversation.name
+                );
+                self.notice(text);
+            }
             for message in &messages {
                 self.put_message(message, self.was_known);
             }
@@ -273,8 +228,12 @@ impl View {
                 if let Some(conversation) = self.conversations.get_mut(&id) {
                     conversation.is_fetching = false;
                     conversation.is_complete |= !has_more;
-                    for message in &messages {
-                        conversation.insert(message);
+                    if conversation.len() > 0 && !messages.is_empty() {
+                        self.news.push(News::Notice("before that:".into()));
+                    }
+                    let untold = messages.len().saturating_sub(TOLD);
+                    for (index, message) in messages.iter().enumerate() {
+                        self.put_message(message, index >= untold);
                     }
                 }
             }
@@ -340,6 +299,9 @@ impl View {
     fn put_message(&mut self, message: &Message, tell: bool) {
         let Some(conversation) = self.conversations.get_mut(&message.conversation) else { return };
         let is_new = conversation.insert(message);
+        if self.scroll == 0 {
+            conversation.trim();
+        }
         let is_from_here = message.sender == self.me.user && message.device == self.me.device;
         if is_from_here
             && let Some(tick) = conversation.placed(message.client_seq, message.conv_seq)

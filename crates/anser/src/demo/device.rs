@@ -1,5 +1,5 @@
-//! A device of a person in the story: the SDK with its state in a file, and a record of all it gets,
-//! which outlives that the device is away.
+//! A device of a person in the story: the SDK with its state in a file, and a record of all it
+//! gets, which outlives that the device is away.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -43,7 +43,8 @@ pub(super) struct Plan<'a> {
 }
 
 impl Device {
-    /// A device that is switched on for the first time: it registers the user where needed and logs in.
+    /// A device that is switched on for the first time: it registers the user where needed and logs
+    /// in.
     /// `before` was sent earlier, and is not for this device.
     ///
     /// # Errors

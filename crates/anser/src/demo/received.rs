@@ -1,5 +1,5 @@
-//! What one device really got, and whether it is what was sent. Pure: the checks of the demo stand on
-//! this, so it has tests of its own.
+//! What one device really got, and whether it is what was sent. Pure: the checks of the demo stand
+//! on this, so it has tests of its own.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -121,7 +121,8 @@ impl Received {
         Verdict::Waiting(format!("it had {had} of {count} messages when it was caught up"))
     }
 
-    /// Compares with what was sent: everything, once, in the conversation's order and each sender's.
+    /// Compares with what was sent: everything, once, in the conversation's order and each
+    /// sender's.
     pub(super) fn verdict(&self, sent: &Sent) -> Verdict {
         if let Some(trouble) = &self.trouble {
             return Verdict::Wrong(trouble.clone());

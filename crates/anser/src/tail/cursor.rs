@@ -50,8 +50,8 @@ impl Cursor {
         self.is_changed = true;
     }
 
-    /// Writes it where it changed. Whole or not at all; without a sync, for the worst that a power cut
-    /// can do is that messages are printed again.
+    /// Writes it where it changed. Whole or not at all; without a sync, for the worst that a power
+    /// cut can do is that messages are printed again.
     ///
     /// # Errors
     /// The disk.

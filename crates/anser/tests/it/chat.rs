@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Stdio, time::Duration};
 
-use anser_client::Rest;
+use anser_client::{Client, Password, Rest};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout, Command},
@@ -24,7 +24,12 @@ struct Chat {
 
 impl Chat {
     fn start(server: &Server, name: &str, password: Option<&str>) -> Self {
-        let mut command = command(server, name);
+        Self::on_device(server, name, password, "clients")
+    }
+
+    /// With its state in that folder: each is a device of its own.
+    fn on_device(server: &Server, name: &str, password: Option<&str>, state: &str) -> Self {
+        let mut command = command(server, name, state);
         if let Some(password) = password {
             command.env("ANSER_PASSWORD", password);
         }
@@ -80,13 +85,13 @@ impl Chat {
     }
 }
 
-fn command(server: &Server, name: &str) -> Command {
+fn command(server: &Server, name: &str, state: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_anser"));
     command
         .args(["chat", "--user", name, "--server"])
         .arg(format!("http://{}", server.api))
         .arg("--state-dir")
-        .arg(server.folder().join("clients"))
+        .arg(server.folder().join(state))
         .env_remove("ANSER_PASSWORD")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -187,7 +192,8 @@ async fn logins_that_do_not_succeed_say_what_to_do() {
     assert_eq!(status, Some(77));
     assert!(errors.contains("the password is wrong, or the name alice is taken"), "{errors}");
 
-    let mut process = command(&server, "alice").arg("--password-stdin").spawn().expect("it starts");
+    let mut process =
+        command(&server, "alice", "clients").arg("--password-stdin").spawn().expect("it starts");
     let mut input = process.stdin.take().expect("an input");
     let lines = format!("{PASSWORD}\n/who\n");
     input.write_all(lines.as_bytes()).await.expect("it reads");
@@ -218,6 +224,33 @@ async fn a_revoked_session_ends_the_chat_and_asks_for_the_password_next_time() {
     let mut alice = Chat::start(&server, "alice", Some(PASSWORD));
     alice.see("* connected").await;
     assert_private(&state);
+}
+
+#[tokio::test]
+async fn a_second_device_shows_what_was_said_before_it_and_reads_it() {
+    let server = Server::start().await;
+    let (mut alice, bob) = two_friends(&server).await;
+    bob.leave().await;
+    // A device that receives and does not read: what it has got is not sent to later ones.
+    let url = format!("http://{}", server.api);
+    let silent = Client::builder(url).open(Password::new("bob", PASSWORD, "silent"));
+    let (silent, _events) = silent.await.expect("a client");
+    for text in ["one", "two", "three"] {
+        alice.say(text).await;
+        alice.see(&format!("✓✓ delivered: {text}")).await;
+    }
+    silent.shutdown().await;
+    let mut laptop = Chat::on_device(&server, "bob", Some(PASSWORD), "laptop");
+    laptop.see("] alice: three").await;
+    alice.see("✓✓ read: three").await;
+    laptop.say("four").await;
+    alice.see("] bob: four").await;
+
+    let mut tablet = Chat::on_device(&server, "bob", Some(PASSWORD), "tablet");
+    tablet.see("] alice: one").await;
+    for line in ["] alice: two", "] alice: three"] {
+        assert_eq!(tablet.see(line).await, Vec::<String>::new());
+    }
 }
 
 async fn revoke_all(server: &Server, name: &str) {

@@ -12,7 +12,6 @@ use crate::support::{
 struct Scene {
     server: Server,
     alice: Account,
-    bob: Account,
     friends: ConversationId,
     bob_online: Raw,
 }
@@ -23,7 +22,7 @@ impl Scene {
         let [alice, bob] = server.accounts(["alice", "bob"]).await;
         let friends = server.befriend(&alice, &bob).await;
         let bob_online = Raw::online(&server, &bob).await;
-        Self { server, alice, bob, friends, bob_online }
+        Self { server, alice, friends, bob_online }
     }
 
     async fn alice_online(&self) -> Raw {

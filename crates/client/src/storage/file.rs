@@ -16,7 +16,8 @@ use crate::{
     event::{Content, Message, Unreadable},
 };
 
-/// The shape of the tables. A file of a later version is refused: it may hold what must not be ignored.
+/// The shape of the tables. A file of a later version is refused: it may hold what must not be
+/// ignored.
 const FORMAT: u32 = 1;
 
 /// Format, identity, epoch, position and outbox head, as JSON under a name each.
@@ -39,7 +40,8 @@ impl FileStorage {
     /// Opens or makes the file. Only one process can have it open.
     ///
     /// # Errors
-    /// `InUse`: it is open elsewhere. `Storage`: it is damaged, of a later version, or can not be made.
+    /// `InUse`: it is open elsewhere. `Storage`: it is damaged, of a later version, or can not be
+    /// made.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         use std::os::unix::fs::OpenOptionsExt;
         let path = path.as_ref();

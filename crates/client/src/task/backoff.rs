@@ -1,5 +1,5 @@
-//! How long to wait before the next connection: full jitter, so that the clients of a restarted server
-//! spread out. Pure: randomness is an argument.
+//! How long to wait before the next connection: full jitter, so that the clients of a restarted
+//! server spread out. Pure: randomness is an argument.
 
 use std::time::Duration;
 
@@ -36,8 +36,8 @@ impl Backoff {
         wait
     }
 
-    /// A connection stood for so long. One that outlived the bound of the waits is no failure; a server
-    /// that welcomes and closes at once is, or all its clients would knock without a pause.
+    /// A connection stood for so long. One that outlived the bound of the waits is no failure; a
+    /// server that welcomes and closes at once is, or all its clients would knock without a pause.
     pub(super) fn connected_for(&mut self, time: Duration) {
         if time >= self.bound() {
             self.failures = 0;

@@ -1,5 +1,5 @@
-//! One connection: a socket, a session, and the device's model between them. The thin shell: drain the
-//! session, store what came, then wait for socket, work or deadline.
+//! One connection: a socket, a session, and the device's model between them. The thin shell: drain
+//! the session, store what came, then wait for socket, work or deadline.
 
 use std::{
     collections::VecDeque,
@@ -29,7 +29,8 @@ use crate::{
 
 /// Largest frame of a server whose limit is above the default, whatever it says.
 const FRAME_BYTES_CEILING: usize = 1024 * 1024;
-/// Most entries in flight, whatever the server says. Each read's entries are stored before the next read.
+/// Most entries in flight, whatever the server says. Each read's entries are stored before the next
+/// read.
 const ENTRIES_CEILING: u32 = 4_096;
 /// Commands are written in parts of about this size: a WebSocket message holds at most 1 MiB.
 const WRITE_BYTES: usize = 256 * 1024;
@@ -54,7 +55,8 @@ pub(super) struct Connection<'a> {
     /// The highest command that the server has, as far as it is not noted yet.
     sent: Seq,
     caught_up: bool,
-    /// Commands that the Welcome told to be applied: their entries are here when the device caught up.
+    /// Commands that the Welcome told to be applied: their entries are here when the device caught
+    /// up.
     applied: Seq,
     frame_bytes_max: usize,
     heartbeat: Duration,
@@ -135,8 +137,8 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Writes what waits. When that fails the server may have said why, so that is looked for; without
-    /// it a device that was replaced would connect again and throw the other one out.
+    /// Writes what waits. When that fails the server may have said why, so that is looked for;
+    /// without it a device that was replaced would connect again and throw the other one out.
     async fn flush(&mut self) -> Result<()> {
         if self.out.is_empty() || self.closed.as_ref().is_some_and(|closed| closed.by_peer) {
             return Ok(());
@@ -215,9 +217,7 @@ impl<'a> Connection<'a> {
         let told = limits.frame_bytes_max as usize;
         self.frame_bytes_max = told.clamp(FRAME_BYTES_MAX, FRAME_BYTES_CEILING);
         let mut local = self.task.shared.local.lock();
-        if limits.body_bytes_max > 0 {
-            local.model.body_bytes_max = limits.body_bytes_max as usize;
-        }
+        local.model.on_limits(&limits);
         if local.model.outbox.trimmed() > welcome.outbox_position {
             // The server lost commands whose results this device holds, without a new epoch.
             drop(local);
@@ -291,6 +291,14 @@ impl<'a> Connection<'a> {
         let local = self.task.shared.local.lock();
         let mut bytes = 0;
         while let Some(next) = self.session.next_push() {
+            if next <= local.model.outbox.trimmed() {
+                // An older connection had sent it, and it was applied after this Welcome was made: its
+                // entry came before it could be pushed again here. It is forgotten, and nothing may
+                // follow with a gap. The next Welcome stands behind it.
+                drop(local);
+                self.session.close(Code::Normal);
+                return false;
+            }
             let Some(command) = local.model.outbox.command(next) else { break };
             bytes += command.len();
             if self.session.push(now, command).is_err() {
@@ -320,8 +328,8 @@ impl<'a> Connection<'a> {
         for due in [self.leave_by, self.silent_at()].into_iter().flatten() {
             until = until.min(due);
         }
-        // The deadline mostly moves later; then the timer fires once too early, which is cheaper than
-        // moving it with every frame.
+        // The deadline mostly moves later; then the timer fires once too early, which is cheaper
+        // than moving it with every frame.
         if self.sleep.is_elapsed() || self.sleep.deadline().into_std() > until {
             self.sleep.as_mut().reset(until.into());
         }

@@ -23,11 +23,11 @@ impl Task {
         self.shared.settle(&mut local, &mut outcome)
     }
 
-    /// The device can not go on: its session ended, or its storage is an old copy. Logs in as a new one
-    /// and moves over what was not sent.
+    /// The device can not go on: its session ended, or its storage is an old copy. Logs in as a new
+    /// one and moves over what was not sent.
     ///
-    /// What the old device had sent last is perhaps applied and perhaps not. The history tells: it is
-    /// fetched before anything is moved.
+    /// What the old device had sent last is perhaps applied and perhaps not. The history tells: it
+    /// is fetched before anything is moved.
     pub(super) async fn become_new_device(&self) -> Result<()> {
         let session = self.new_session().await?;
         let rest = self.shared.rest.with_token(&session.token);
@@ -81,8 +81,8 @@ struct Unsent {
     /// Its number there.
     client_seq: Seq,
     item: Item,
-    /// A message is sealed again: device and number are part of the seal. A read mark says the same on
-    /// any device.
+    /// A message is sealed again: device and number are part of the seal. A read mark says the same
+    /// on any device.
     message: Option<(ConversationId, Content)>,
 }
 

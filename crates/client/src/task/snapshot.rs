@@ -47,8 +47,8 @@ impl Task {
         Ok(End::Again)
     }
 
-    /// Fetches and stores the state and the messages that this device lacks; marks in the outbox what the
-    /// history shows to be applied. Can be done again: everything is absolute.
+    /// Fetches and stores the state and the messages that this device lacks; marks in the outbox
+    /// what the history shows to be applied. Can be done again: everything is absolute.
     pub(super) async fn fetch_snapshot(&self, rest: &Authorized) -> Result<Taken> {
         let snapshot = rest.snapshot().await?;
         if snapshot.head >= NUMBER_MAX {
@@ -110,8 +110,9 @@ impl Task {
         }
     }
 
-    /// The server may have been restored: it lost its newest messages then, and gave their numbers to
-    /// others. Finds up to where this device's copy is the server's, and forgets that it has more.
+    /// The server may have been restored: it lost its newest messages then, and gave their numbers
+    /// to others. Finds up to where this device's copy is the server's, and forgets that it has
+    /// more.
     async fn rewind(&self, rest: &Authorized, conversation: &rest::Conversation) -> Result<()> {
         let known = self.shared.local.lock().model.watermarks(conversation.id).head;
         let mut same = known.min(conversation.head);
@@ -146,8 +147,8 @@ impl Task {
     }
 }
 
-/// Up to where this device need not fetch a conversation: what it holds, or, when it holds none of it,
-/// what other devices of this user have got (older messages are there on demand).
+/// Up to where this device need not fetch a conversation: what it holds, or, when it holds none of
+/// it, what other devices of this user have got (older messages are there on demand).
 fn held(local: &Local, conversation: &rest::Conversation, undecided: &[ConversationId]) -> Seq {
     let known = local.model.watermarks(conversation.id).head;
     // A command whose fate is open may have become a message below what others have got.

@@ -65,8 +65,8 @@ impl Socket {
     pub(super) async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => {
-                // All frames of the last read are done with, so this mostly starts at the front again:
-                // the same few pages, however many clients there are.
+                // All frames of the last read are done with, so this mostly starts at the front
+                // again: the same few pages, however many clients there are.
                 buffer.reserve(READ_BYTES);
                 match stream.read_buf(buffer).await? {
                     0 => Err(io::ErrorKind::UnexpectedEof.into()),

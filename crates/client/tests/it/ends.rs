@@ -155,10 +155,10 @@ async fn websocket_messages_hold_many_frames_or_parts_of_the_log() {
     assert_eq!(client.user(), user(crate::support::fixtures::ALICE).id);
     // 64 of these are above the 1 MiB that a message may hold.
     for _ in 0..64 {
-        client.send(CHAT, "x".repeat(16_300)).expect("a place in the outbox");
+        client.send(CHAT, "x".repeat(16_340)).expect("a place in the outbox");
     }
     let mut bytes = 0;
-    while bytes < 64 * 16_300 {
+    while bytes < 64 * 16_340 {
         match soon(socket.next()).await {
             Some(Ok(Message::Binary(message))) => {
                 assert!(message.len() <= 1024 * 1024);

@@ -4,12 +4,14 @@ use std::sync::atomic::Ordering;
 
 use anser_client::{Event, FileStorage, MemoryStorage, SendState};
 use anser_proto::{
-    Code,
+    Code, Frame,
     wire::{self, entry::Kind},
 };
+use prost::Message as _;
 
 use crate::support::{
     World,
+    connector::welcome,
     fixtures::{CHAT, entry, open_command, own, receipt},
     soon,
     store::Breakable,
@@ -74,8 +76,26 @@ async fn what_welcome_tells_to_be_applied_is_forgotten_when_caught_up() {
     assert_eq!((peer.hello.outbox_head, peer.hello.outbox_trimmed), (1, 1));
 }
 
-/// The entry that names a command and the position are one transaction: whatever a crash leaves, the two
-/// tell the same story.
+/// Command 1 went over an older connection and was applied after this one's Welcome was made.
+#[tokio::test]
+async fn an_entry_that_overtakes_its_command_does_not_stop_the_outbox() {
+    let world = World::new().await;
+    let alice = world.open(MemoryStorage::default()).await;
+    let mut peer = world.connector.accept().await;
+    for text in ["one", "two"] {
+        alice.client.send(CHAT, text).expect("a place in the outbox");
+    }
+    let body = own(12, 1, 1).encode_to_vec().into();
+    let push = Frame::Push(wire::Push { seq: 1, body });
+    peer.send_together([Frame::Welcome(welcome(0, 0)), push]).await;
+    // The command is forgotten, so the client can go on only behind it: with a new Welcome.
+    let mut next = world.welcome(1, 1).await;
+    assert_eq!((next.hello.position, next.hello.outbox_trimmed), (1, 1));
+    assert_eq!(next.command().await.0, 2);
+}
+
+/// The entry that names a command and the position are one transaction: whatever a crash leaves,
+/// the two tell the same story.
 #[tokio::test]
 async fn a_crash_keeps_outbox_and_position_together() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -10,7 +10,8 @@ use crate::support::{
     soon,
 };
 
-/// Alice's device 12 has sent "one" and "two" without hearing of them, and is refused when it comes back.
+/// Alice's device 12 has sent "one" and "two" without hearing of them, and is refused when it comes
+/// back.
 async fn refused(world: &World, code: Code, credentials: Logins) -> (Alice, Vec<bytes::Bytes>) {
     let alice = world.open_as(MemoryStorage::default(), credentials).await;
     let mut peer = world.welcome(0, 0).await;

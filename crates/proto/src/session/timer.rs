@@ -86,10 +86,10 @@ impl Session {
 
     /// The peer did not ack in time.
     ///
-    /// A client pauses here while the server is alive: every expiry sends a Ping, and an expiry before
-    /// which a Pong came (since the expiry, progress or first push before it) neither resends nor
-    /// counts, it only starts the timer again. A server whose queue is down answers Pings but acks
-    /// nothing; closing would make all its clients reconnect at once.
+    /// A client pauses here while the server is alive: every expiry sends a Ping, and an expiry
+    /// before which a Pong came (since the expiry, progress or first push before it) neither
+    /// resends nor counts, it only starts the timer again. A server whose queue is down answers
+    /// Pings but acks nothing; closing would make all its clients reconnect at once.
     fn on_ack_timeout(&mut self, now: Instant) {
         let paused = self.side == Side::Client && self.pong_came;
         if !paused {

@@ -18,10 +18,11 @@ pub enum Side {
 /// What both ends agree to, and this end's patience. Shared by all sessions of a process.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// A server closes when no Hello came within this time, a client when its Hello was not answered.
+    /// A server closes when no Hello came within this time, a client when its Hello was not
+    /// answered.
     pub hello_timeout: Duration,
-    /// A client pings at this interval; either end closes after 2.5 of them without a frame. A client
-    /// goes by `Welcome.heartbeat_ms` instead, if the server tells it.
+    /// A client pings at this interval; either end closes after 2.5 of them without a frame. A
+    /// client goes by `Welcome.heartbeat_ms` instead, if the server tells it.
     pub heartbeat: Duration,
     /// Received numbers are acked at the latest this long after they were processed
     /// (zero: at once), or when a quarter of the window waits.
@@ -95,9 +96,9 @@ pub enum Event {
         /// An encoded entry or command.
         body: Bytes,
     },
-    /// Server: a command came whose number was received before. It is acked again, not applied again;
-    /// compare it with what was applied, and close with `conflict` (or `device_stale`, when that is not
-    /// known any more) if it differs: a silent success would lose it.
+    /// Server: a command came whose number was received before. It is acked again, not applied
+    /// again; compare it with what was applied, and close with `conflict` (or `device_stale`, when
+    /// that is not known any more) if it differs: a silent success would lose it.
     Repeated {
         /// Its number.
         seq: Seq,

@@ -1,5 +1,5 @@
-//! Every key of the configuration, once: name, default, meaning, and how its text becomes a value. The
-//! file, the environment, the flags and `anser config default` all read this table.
+//! Every key of the configuration, once: name, default, meaning, and how its text becomes a value.
+//! The file, the environment, the flags and `anser config default` all read this table.
 
 use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 

@@ -1,5 +1,6 @@
-//! Reading the configuration: default, then file, then environment, then flags. What is not understood
-//! is refused, with the key and what a right value looks like; nothing is guessed or ignored.
+//! Reading the configuration: default, then file, then environment, then flags. What is not
+//! understood is refused, with the key and what a right value looks like; nothing is guessed or
+//! ignored.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! One connection: a socket and a session. A thin shell: it drains the session's outputs, then waits
-//! for one of socket, mailbox or deadline; nothing else awaits on the socket.
+//! One connection: a socket and a session. A thin shell: it drains the session's outputs, then
+//! waits for one of socket, mailbox or deadline; nothing else awaits on the socket.
 //!
 //! An idle connection is this one task. Whatever is large or rare is boxed or dropped when empty; a
 //! test checks the future's size.
@@ -275,8 +275,8 @@ impl Connection {
         }
     }
 
-    /// Acks what is applied. After a reconnect the commit path may tell of numbers that this session
-    /// has not received again yet; they come as repeats.
+    /// Acks what is applied. After a reconnect the commit path may tell of numbers that this
+    /// session has not received again yet; they come as repeats.
     fn confirm(&mut self, now: Instant) {
         let position = self.applied.min(self.session.received());
         if position > self.session.durable() {
@@ -357,8 +357,8 @@ impl Connection {
         for due in [self.paused_until, self.position_due()].into_iter().flatten() {
             until = until.min(due);
         }
-        // The deadline mostly moves later; then the timer fires once too early, which is cheaper than
-        // moving it with every frame.
+        // The deadline mostly moves later; then the timer fires once too early, which is cheaper
+        // than moving it with every frame.
         if sleep.is_elapsed() || sleep.deadline().into_std() > until {
             sleep.as_mut().reset(until.into());
         }

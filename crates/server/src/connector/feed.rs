@@ -45,13 +45,17 @@ impl Feed {
 
     /// New entries, contiguous and ending at `head`; perhaps only the newest.
     pub(super) fn news(&mut self, entries: Vec<NewEntry>, head: Seq) {
-        if Fault::DropWhenFull.is_on() && self.live.len() + entries.len() > LIVE_MAX {
+        let Some(first) = entries.first() else {
+            self.head = self.head.max(head);
+            return;
+        };
+        let gap = self.live.back().is_some_and(|last| last.seq + 1 != first.seq);
+        let full = gap || self.live.len() + entries.len() > LIVE_MAX;
+        if full && Fault::DropWhenFull.is_on() {
             return;
         }
         self.head = self.head.max(head);
-        let Some(first) = entries.first() else { return };
-        let gap = self.live.back().is_some_and(|last| last.seq + 1 != first.seq);
-        if gap || self.live.len() + entries.len() > LIVE_MAX {
+        if full {
             self.live.clear();
         }
         self.live.extend(entries);

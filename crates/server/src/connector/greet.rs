@@ -76,8 +76,9 @@ impl Connection {
         self.session.welcome(Instant::now(), position, welcome);
     }
 
-    /// The device holds everything up to `position`, but the store knows only of `stored`: what lies
-    /// between was perhaps never counted as delivered (the server stopped before), so count it now.
+    /// The device holds everything up to `position`, but the store knows only of `stored`: what
+    /// lies between was perhaps never counted as delivered (the server stopped before), so count it
+    /// now.
     async fn resume(&mut self, user: UserId, position: Seq, stored: Seq) -> Result<(), StoreError> {
         self.position.start(position, stored);
         let mut after = stored;
@@ -98,7 +99,8 @@ impl Connection {
         let Some(next) = self.session.next_push() else { return };
         match self.read_after(next - 1, PAGE).await {
             Ok((entries, head)) if !entries.is_empty() => self.feed.page(entries, head),
-            // The bell rang for rows that are not there: impossible by the order of commit and bell.
+            // The bell rang for rows that are not there: impossible by the order of commit and
+            // bell.
             Ok(_) => self.session.close(Code::Internal),
             Err(code) => self.session.close(code),
         }

@@ -9,8 +9,8 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// A token bucket that says how long to stop reading. Debt is allowed: what was read is handed over,
-/// and the pause grows with it.
+/// A token bucket that says how long to stop reading. Debt is allowed: what was read is handed
+/// over, and the pause grows with it.
 #[derive(Debug)]
 pub(super) struct Rate {
     paid_until: Option<Instant>,
@@ -22,8 +22,8 @@ impl Rate {
         Self { paid_until: None }
     }
 
-    /// `count` commands came. Gives the instant until which the session is not read, if it is too fast
-    /// for `per_second` after a burst of `burst`.
+    /// `count` commands came. Gives the instant until which the session is not read, if it is too
+    /// fast for `per_second` after a burst of `burst`.
     pub(super) fn take(
         &mut self,
         now: Instant,

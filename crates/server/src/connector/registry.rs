@@ -1,7 +1,7 @@
 //! The connections of this process, by user and by device. In one process this is presence too.
 //!
-//! The doorbell of the commit path ends here: it leaves what is new in each session's [`Mailbox`] and
-//! wakes the session's task once per batch. Nothing here blocks or waits.
+//! The doorbell of the commit path ends here: it leaves what is new in each session's [`Mailbox`]
+//! and wakes the session's task once per batch. Nothing here blocks or waits.
 
 use std::{
     collections::HashMap,

@@ -1,8 +1,8 @@
 //! Bytes of frames over TCP or WebSocket: the same frames, one code path above this file.
 //!
-//! The first byte of a connection tells which: a frame's length prefix starts with 0 (frames are far
-//! shorter than 16 MiB), a WebSocket handshake with `G` of `GET`. An idle TCP connection holds no
-//! buffer: it is read through one scratch area per thread.
+//! The first byte of a connection tells which: a frame's length prefix starts with 0 (frames are
+//! far shorter than 16 MiB), a WebSocket handshake with `G` of `GET`. An idle TCP connection holds
+//! no buffer: it is read through one scratch area per thread.
 
 use std::{
     cell::RefCell,

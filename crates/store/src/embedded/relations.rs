@@ -126,7 +126,8 @@ fn store(tx: &mut Tx<'_>, before: &Pair, after: &Pair) -> Result<Vec<NewEntry>> 
     Ok(entries)
 }
 
-/// Opens or closes the conversation that belongs to the relation; friends for the first time make it.
+/// Opens or closes the conversation that belongs to the relation; friends for the first time make
+/// it.
 fn set_conversation(tx: &mut Tx<'_>, pair: &Pair) -> Result<()> {
     let key = keys::conversation(pair.id);
     if tx.get(&key)?.is_none() {

@@ -1,4 +1,5 @@
-//! A write transaction of the verbs outside of the hot path: sees its own writes, ends as one batch.
+//! A write transaction of the verbs outside of the hot path: sees its own writes, ends as one
+//! batch.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! The one writer: a thread that applies jobs in order, group by group, one batch and one sync each.
+//! The one writer: a thread that applies jobs in order, group by group, one batch and one sync
+//! each.
 //!
 //! There is no timer. While a group syncs the next one fills up in the channel. A write or sync
 //! that fails ends the process: after a failed fsync nobody knows what is on disk, and trying

@@ -1,9 +1,12 @@
-use anser_client::Content;
+use anser_client::{
+    Content, RelationAction, Waiting,
+    proto::{DeviceId, UserId},
+};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::{Terminal, backend::TestBackend, style::Color};
 
 use super::*;
-use crate::chat::draw::draw;
+use crate::chat::{command::HELP, draw::draw};
 
 const ALICE: UserId = UserId(1);
 const BOB: UserId = UserId(2);
@@ -364,6 +367,15 @@ fn nothing_of_others_controls_the_terminal() {
 }
 
 #[test]
+fn the_help_fits_on_a_small_screen() {
+    let mut view = with_bob();
+    type_line(&mut view, "/help");
+    let rows = screen(&mut view, 60, 15);
+    let shown: Vec<_> = rows.iter().filter(|row| HELP.contains(&row.as_str())).collect();
+    assert_eq!(shown, HELP.iter().collect::<Vec<_>>(), "{rows:#?}");
+}
+
+#[test]
 fn every_size_of_screen_can_be_drawn() {
     let mut view = with_bob();
     view.handle_event(
@@ -411,6 +423,28 @@ fn page_up_goes_back_and_fetches_what_is_not_here() {
         press(&mut view, KeyCode::PageDown, KeyModifiers::NONE);
     }
     assert!(top(&mut view).contains("no 121"));
+}
+
+#[test]
+fn a_gap_never_looks_like_a_conversation() {
+    let mut view = with_bob();
+    (1..=3).for_each(|seq| {
+        view.handle_event(Event::Message(message(seq, BOB, &format!("no {seq}"))), NOW_MS);
+    });
+    let known = |seqs: std::ops::RangeInclusive<Seq>| {
+        let messages = seqs.map(|seq| message(seq, BOB, &format!("no {seq}"))).collect();
+        let bob = relation(WITH_BOB, "bob", RelationState::Friends);
+        Known { relations: vec![(bob, Watermarks::default(), messages)], waiting: Vec::new() }
+    };
+    view.handle_known(known(2..=5), NOW_MS);
+    assert_eq!(view.shown().unwrap().oldest(), Some(1));
+    forget(&mut view);
+    view.handle_known(known(7..=9), NOW_MS);
+    assert_eq!(view.shown().unwrap().oldest(), Some(7));
+    assert!(view.notices[0].contains("left out"), "{:?}", view.notices);
+    screen(&mut view, 60, 12);
+    press(&mut view, KeyCode::PageUp, KeyModifiers::NONE);
+    assert_eq!(view.take_asks().last(), Some(&Ask::Older(WITH_BOB, Some(7))));
 }
 
 #[test]

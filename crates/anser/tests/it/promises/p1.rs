@@ -186,12 +186,13 @@ async fn p1_kill_9_while_the_disk_is_full_loses_nothing() {
     let (alice, bob, chat) = server.friends().await;
     let other = server.device(&alice).await;
     let mut receiver = View::of(Person::online(&server, &bob).await);
-    let sender = View::of(Person::online(&server, &alice).await);
+    let mut sender = View::of(Person::online(&server, &alice).await);
     let texts = numbered("full", 30);
     for text in &texts[..10] {
         let sent = sender.client.send(chat, text.clone()).expect("a place in the outbox");
         assert_eq!(sent.sent().await, SendState::Sent);
     }
+    sender.until(|seen| seen.sent == 10).await;
     server.kill().await;
     // No disk has so much room: from its start on this server is below its floor.
     server.configure("ANSER_STORE__DISK_FLOOR_BYTES", "1000000 TiB");

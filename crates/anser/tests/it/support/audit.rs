@@ -102,7 +102,7 @@ fn by_conversation(rows: &[wire::Entry]) -> HashMap<ConversationId, Vec<wire::Me
         let known = conversations.entry(ConversationId(message.conversation)).or_default();
         let next = known.last().map_or(message.conv_seq, |last| last.conv_seq + 1);
         assert_eq!(message.conv_seq, next, "conversation {} has no hole", message.conversation);
-        known.push(message.clone());
+        known.push(*message);
     }
     conversations
 }

@@ -89,10 +89,6 @@ impl Person {
         texts
     }
 
-    pub(crate) async fn caught_up(&mut self) {
-        self.next(|event| (*event == Event::CaughtUp).then_some(())).await;
-    }
-
     /// Sends texts without waiting for any of them.
     pub(crate) fn send_all(&self, to: ConversationId, texts: &[String]) {
         for text in texts {

@@ -45,21 +45,26 @@ impl Deref for Process {
     }
 }
 
+impl Drop for Process {
+    fn drop(&mut self) {
+        // A program that watches the server may be killed without it, and then the server would
+        // stay.
+        if self.running.is_some() {
+            let _ = kill_process(self.pid, Signal::KILL);
+        }
+    }
+}
+
 impl Process {
     /// Starts on a new data folder, with variables that configure it.
     pub(crate) async fn start(variables: &[(&str, &str)]) -> Self {
-        Self::start_under(&[], variables).await
-    }
-
-    /// Starts as the child of another program, such as strace.
-    pub(crate) async fn start_under(program: &[String], variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         let free = "127.0.0.1:0".parse().expect("an address");
         let site = Site { connector: free, api: free, admin: PathBuf::new(), folder };
         let pid = rustix::process::getpid();
         let mut process = Self { site, variables: variables.collect(), running: None, pid };
-        process.spawn(program).await;
+        process.spawn(&[]).await;
         process
     }
 
@@ -80,6 +85,11 @@ impl Process {
     /// Starts again on the same ports and data.
     pub(crate) async fn start_again(&mut self) {
         self.spawn(&[]).await;
+    }
+
+    /// Starts again as the child of another program, such as strace.
+    pub(crate) async fn start_again_under(&mut self, program: &[String]) {
+        self.spawn(program).await;
     }
 
     /// Stops it as an operator would.

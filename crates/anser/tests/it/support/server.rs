@@ -117,11 +117,6 @@ impl Server {
     pub(crate) fn data_dir(&self) -> &Path {
         &self.config.node.data_dir
     }
-
-    /// The key of the server API.
-    pub(crate) fn server_api_key(&self) -> &str {
-        &self.secrets.server_api_key
-    }
 }
 
 async fn bind(config: &Config, secrets: &Secrets, free_bytes: &Arc<AtomicU64>) -> Node {

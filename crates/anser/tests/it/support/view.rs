@@ -60,7 +60,13 @@ impl View {
         if let Ok(seen) = timeout(PATIENCE, wished).await {
             return seen;
         }
-        panic!("not in time; seen so far: {}", self.now().summary())
+        panic!(
+            "{} not in time; seen so far: {}, {} in the outbox, {:?}",
+            self.client.user_name(),
+            self.now().summary(),
+            self.client.outbox_len(),
+            *self.client.state().borrow(),
+        )
     }
 
     /// Waits for so many messages, own ones too.

@@ -49,8 +49,13 @@ impl Connector {
 
 impl Peer {
     pub(crate) async fn send(&mut self, frame: Frame) {
+        self.send_together([frame]).await;
+    }
+
+    /// In one write, so that the client has all before it does anything.
+    pub(crate) async fn send_together(&mut self, frames: impl IntoIterator<Item = Frame>) {
         let mut bytes = BytesMut::new();
-        frame::encode(&frame, &mut bytes);
+        frames.into_iter().for_each(|frame| frame::encode(&frame, &mut bytes));
         self.stream.write_all(&bytes).await.expect("the client reads");
     }
 

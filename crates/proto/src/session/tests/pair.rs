@@ -1,8 +1,8 @@
 //! Two sessions over a bad link on a virtual clock: chunks, delays, stalls and cuts from a seed.
 //!
 //! Each end owns a log and stores the other's, some time after it received it; what was not stored
-//! when the connection was cut is lost or not, by the seed. The client reconnects with its position.
-//! Checked: every ack and every body when it happens, and both logs when all is quiet.
+//! when the connection was cut is lost or not, by the seed. The client reconnects with its
+//! position. Checked: every ack and every body when it happens, and both logs when all is quiet.
 
 use std::collections::VecDeque;
 
