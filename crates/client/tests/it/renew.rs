@@ -163,6 +163,7 @@ async fn a_last_command_that_is_the_same_goes_on() {
     assert_eq!((peer.hello.outbox_head, peer.hello.outbox_trimmed), (200, 0));
     peer.send(knows(false, 198, &commands[197])).await;
     assert_eq!(peer.command().await, (199, commands[198].clone()));
+    assert_eq!(peer.command().await, (200, commands[199].clone()));
     peer.entry(1, &own(12, 1, 1)).await;
     peer.acked(1).await;
     drop(peer);
