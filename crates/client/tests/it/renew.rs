@@ -105,8 +105,11 @@ async fn a_last_command_that_is_another_makes_a_new_device_and_moves_all_in_orde
         let world = World::new().await;
         let logins = Logins::new([alice(12), alice(13)]);
         let alice = world.open_as(MemoryStorage::default(), logins.clone()).await;
-        let mut peer = world.connector.accept().await;
+        let before = world.connector.accept().await;
         let handles = texts.map(|text| alice.client.send(CHAT, text).expect("a place"));
+        drop(before);
+        let mut peer = world.connector.accept().await;
+        assert_eq!((peer.hello.outbox_head, peer.hello.outbox_trimmed), (3, 0));
         world.rest.set("GET /v1/snapshot", &snapshot("e1", 5, &[(0, [(0, 0), (0, 0)])]));
         // The entries of the newer copy come with it, and are nobody's here.
         let entry = |seq| wire::Push { seq, body: own(12, seq, seq).encode_to_vec().into() };
