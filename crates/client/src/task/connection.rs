@@ -298,9 +298,9 @@ impl<'a> Connection<'a> {
         let mut bytes = 0;
         while let Some(next) = self.session.next_push() {
             if next <= local.model.outbox.trimmed() {
-                // An older connection had sent it, and it was applied after this Welcome was made: its
-                // entry came before it could be pushed again here. It is forgotten, and nothing may
-                // follow with a gap. The next Welcome stands behind it.
+                // An older connection had sent it, and it was applied after this Welcome was made:
+                // its entry came before it could be pushed again here. It is forgotten, and nothing
+                // may follow with a gap. The next Welcome stands behind it.
                 drop(local);
                 self.session.close(Code::Normal);
                 return false;

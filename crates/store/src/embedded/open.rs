@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fjall::compaction::Leveled;
+use fjall::config::FilterPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _};
 
 use super::engine::Engine;
@@ -137,9 +138,11 @@ fn open_keyspaces(folder: &Path, memory_bytes: u64) -> Result<(Database, [Keyspa
                 .max_memtable_size(sizes.memtable_bytes)
                 .compaction_strategy(Arc::new(levels))
         };
+        // Logs are read by range only: a filter, which answers for single keys, is of no use there.
+        let log_options = || options().filter_policy(FilterPolicy::disabled());
         let keyspaces = [
-            db.keyspace("im_inbox", options)?,
-            db.keyspace("im_message", options)?,
+            db.keyspace("im_inbox", log_options)?,
+            db.keyspace("im_message", log_options)?,
             db.keyspace("im_small", options)?,
         ];
         Ok((db, keyspaces))
