@@ -183,8 +183,8 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 mod tests {
     use super::*;
 
-    /// The bar is 3 KiB of memory for an idle connection, the socket's registration and the session's
-    /// place in the registry included.
+    /// An idle connection may take 3 KiB of memory, with its places in the runtime and the
+    /// registry.
     const TASK_BYTES_MAX: usize = 2048;
 
     fn future_bytes<A, B, C, D, F: Future>(_: impl Fn(A, B, C, D) -> F) -> usize {
