@@ -40,7 +40,8 @@ pub(crate) struct Account {
     #[arg(long, value_name = "NAME", value_parser = user_name)]
     pub(crate) user: String,
     /// Address of the server's REST interface
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7401")]
+    #[arg(long, value_name = "URL", value_parser = server_address,
+        default_value = "http://127.0.0.1:7401")]
     server: String,
     /// Folder of sessions, outboxes and messages [default: anser in the XDG data directory]
     #[arg(long, value_name = "DIR")]
@@ -282,13 +283,27 @@ fn make_private(folder: &Path) -> Result {
 }
 
 /// A name that the server can take. It becomes a folder's name, so nothing else may pass.
-fn user_name(name: &str) -> std::result::Result<String, String> {
+pub(crate) fn user_name(name: &str) -> std::result::Result<String, String> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
     let starts_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
     if !(3..=32).contains(&name.len()) || !name.chars().all(allowed) || !starts_well {
         return Err("use 3 to 32 of a-z 0-9 . _ - and start with a letter or digit".into());
     }
     Ok(name.to_owned())
+}
+
+/// An address that the client can speak to.
+fn server_address(server: &str) -> std::result::Result<String, String> {
+    let url = Url::parse(server).ok().filter(|url| url.has_host());
+    match url.as_ref().map(Url::scheme) {
+        Some("http") => Ok(server.to_owned()),
+        Some("https") => {
+            Err("this client speaks no TLS yet; use http://, through a tunnel if the \
+                              server is on another machine"
+                .into())
+        }
+        _ => Err("write it like http://127.0.0.1:7401".into()),
+    }
 }
 
 #[cfg(test)]
@@ -304,6 +319,18 @@ mod tests {
         assert_eq!(folder("https://example/a/../../b"), "example_443_b");
         assert_eq!(folder("http://[::1]:80"), "___1__80");
         assert!(server_folder("127.0.0.1:7401").is_err());
+    }
+
+    #[test]
+    fn a_server_is_an_http_address() {
+        assert!(server_address("http://[::1]:7401").is_ok());
+        assert!(server_address("https://chat.example").unwrap_err().contains("no TLS"));
+        for wrong in ["", "127.0.0.1:7401", "localhost:7401", "ws://127.0.0.1:7400", "http://"] {
+            assert!(
+                server_address(wrong).unwrap_err().contains("http://127.0.0.1:7401"),
+                "{wrong}"
+            );
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use crate::{Cli, failure::Result};
+use crate::{Cli, failure::Result, output};
 
 /// Options of `anser completions`.
 #[derive(clap::Args, Debug)]
@@ -15,9 +15,9 @@ pub(crate) struct Args {
 /// Prints it.
 ///
 /// # Errors
-/// Never.
-#[expect(clippy::unnecessary_wraps, reason = "all commands have the same form")]
-pub(crate) fn run(args: Args) -> Result {
-    clap_complete::generate(args.shell, &mut Cli::command(), "anser", &mut std::io::stdout());
-    Ok(())
+/// Standard output can not be written.
+pub(crate) fn run(args: &Args) -> Result {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "anser", &mut script);
+    output::print(&String::from_utf8_lossy(&script))
 }

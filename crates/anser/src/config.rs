@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::{
     failure::{Failure, Result},
     global::Global,
+    output,
 };
 
 /// Tells `doctor` that a copy of the master key exists elsewhere.
@@ -41,7 +42,7 @@ pub(crate) enum Command {
 /// Exit status 78: the configuration is wrong.
 pub(crate) fn run(global: &Global, command: Command) -> Result {
     match command {
-        Command::Default => print!("{}", config::default_text()),
+        Command::Default => output::print(&config::default_text())?,
         Command::Check => {
             global.load()?;
             println!("the configuration is right");
@@ -54,20 +55,26 @@ pub(crate) fn run(global: &Global, command: Command) -> Result {
 
 fn show(global: &Global, as_json: bool) -> Result {
     let loader = global.loader()?;
+    let mut text = String::new();
     for setting in loader.settings() {
         let (key, value, source) = (&setting.key, &setting.value, setting.source.to_string());
-        if as_json {
-            println!("{}", json!({ "key": key, "value": value, "source": source }));
+        text += &if as_json {
+            format!("{}\n", json!({ "key": key, "value": value, "source": source }))
         } else {
-            println!("{key:<40} {value:<24} {source}");
-        }
+            format!("{key:<40} {value:<24} {source}\n")
+        };
     }
+    output::print(&text)?;
     loader.finish().map_err(Failure::config)?;
     Ok(())
 }
 
 fn export_key(global: &Global, file: &PathBuf) -> Result {
     let data_dir = global.load()?.node.data_dir;
+    if file.exists() {
+        let text = format!("{} exists; name a new file for the copy", file.display());
+        return Err(Failure::check(text));
+    }
     let master_key = secrets::master_key_file(&data_dir);
     let key =
         std::fs::read(&master_key).with_context(|| format!("reading {}", master_key.display()))?;

@@ -16,6 +16,7 @@ use crate::{
     disk,
     failure::{Failure, Result},
     global::Global,
+    output,
 };
 
 /// Connections and files of the database that a small server should be able to open.
@@ -58,19 +59,21 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result {
             findings.push(fail("configuration", failure.to_string(), hint));
         }
     }
+    let mut report = String::new();
     for finding in &findings {
         let Finding { verdict, what, text, hint } = finding;
         if args.json {
             let verdict = verdict.to_string();
             let line = json!({ "verdict": verdict, "check": what, "text": text, "hint": hint });
-            println!("{line}");
+            report += &format!("{line}\n");
         } else {
-            println!("{verdict:<4} {what}: {text}");
+            report += &format!("{verdict:<4} {what}: {text}\n");
             if !hint.is_empty() {
-                println!("       -> {hint}");
+                report += &format!("       -> {hint}\n");
             }
         }
     }
+    output::print(&report)?;
     let failed = findings.iter().filter(|finding| finding.verdict == Verdict::Fail).count();
     match failed {
         0 => Ok(()),
@@ -115,7 +118,11 @@ fn exposure(config: &Config) -> Finding {
 fn permissions(data_dir: &Path) -> Finding {
     let what = "permissions";
     let own = |path: &Path| fs::metadata(path).map(|found| found.permissions().mode() & 0o077);
-    let private = [data_dir.to_owned(), secrets::master_key_file(data_dir)];
+    let private = [
+        data_dir.to_owned(),
+        secrets::master_key_file(data_dir),
+        secrets::server_api_key_file(data_dir),
+    ];
     for path in private.iter().filter(|path| path.exists()) {
         match own(path) {
             Ok(0) => {}

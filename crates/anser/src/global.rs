@@ -16,10 +16,10 @@ const DATA_DIR: &str = "data";
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Global {
     /// Folder of the server's data, secrets and admin socket [default: ./data]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Options of all commands")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Configuration file [default: anser.toml in the data folder]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Options of all commands")]
     pub(crate) config: Option<PathBuf>,
 }
 

@@ -13,6 +13,7 @@ mod doctor;
 mod failure;
 mod global;
 mod init;
+mod output;
 mod process;
 mod send;
 mod serve;
@@ -84,7 +85,7 @@ async fn main() -> ExitCode {
         Command::Tail(args) => tail::run(&args).await,
         Command::Demo(args) => demo::run(&args).await,
         Command::Bench(options) => bench::run(&options).await,
-        Command::Completions(args) => completions::run(args),
+        Command::Completions(args) => completions::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -67,6 +67,9 @@ enum Receipt {
 /// 69: the server can not be reached, and what waits is sent by the next run; 77: refused; 1: there
 /// is nothing to send, or a receipt did not come in time.
 pub(crate) async fn run(args: &Args) -> Result {
+    if args.to == args.account.user {
+        return Err(Failure::check("--to is --user: nobody writes to themselves; name a friend"));
+    }
     let (client, mut events) = args.account.open("send").await?;
     let ended = send(args, &client, &mut events).await;
     client.shutdown().await;

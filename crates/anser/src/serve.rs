@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::{
     failure::{Failure, Result},
     global::Global,
-    init,
+    init, output,
 };
 
 /// Options of `anser serve`.
@@ -50,9 +50,12 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result {
     let secrets = init::prepare(&config.node.data_dir)?;
     let mut stop = Stop::listen()?;
     let node = Node::bind(config, secrets).await.map_err(|error| {
-        if error.is::<WrongMasterKey>() { Failure::config(error) } else { error.into() }
+        if error.is::<WrongMasterKey>() { Failure::config(error) } else { not_bound(error) }
     })?;
-    announce(node.addresses());
+    // Whoever started it may have closed the output, or reads only a part of it: it serves anyway.
+    if let Err(error) = output::print(&announcement(node.addresses())) {
+        warn!(%error, "standard output can not be written");
+    }
     node.run(async move { stop.asked().await }).await?;
     Ok(())
 }
@@ -89,24 +92,31 @@ impl Stop {
     }
 }
 
-fn announce(addresses: &Addresses) {
-    println!("connector {}", addresses.connector);
-    println!("api http://{}", addresses.api);
-    println!("ops http://{}", addresses.ops);
-    println!("admin {}", addresses.admin.display());
-    println!();
-    println!("Chat in two other terminals:");
-    let server = if addresses.api.port() == 7401 {
-        String::new()
-    } else {
-        format!(" --server http://{}", addresses.api)
+/// An address in use is the newcomer's most frequent failure: it says what to do.
+fn not_bound(error: anyhow::Error) -> Failure {
+    let in_use = |cause: &(dyn std::error::Error + 'static)| {
+        let cause = cause.downcast_ref::<std::io::Error>();
+        cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::AddrInUse)
     };
+    if !error.chain().any(in_use) {
+        return error.into();
+    }
+    let advice = "stop what listens there, or choose other addresses with --connector-listen, \
+                  --api-listen and --ops-listen";
+    Failure::check(format!("{}; {advice}", Failure::from(error)))
+}
+
+fn announcement(addresses: &Addresses) -> String {
+    let Addresses { connector, api, ops, admin } = addresses;
+    let server = if api.port() == 7401 { String::new() } else { format!(" --server http://{api}") };
     // As this one was called: it need not be in the search path.
     let anser = std::env::args().next().unwrap_or_else(|| "anser".into());
-    println!("    {anser} chat --user alice{server}");
-    println!("    {anser} chat --user bob{server}");
-    println!("REST documentation: http://{}/docs", addresses.api);
-    println!("ready");
+    format!(
+        "connector {connector}\napi http://{api}\nops http://{ops}\nadmin {}\n\n\
+         Chat in two other terminals:\n    {anser} chat --user alice{server}\n    \
+         {anser} chat --user bob{server}\nREST documentation: http://{api}/docs\nready\n",
+        admin.display()
+    )
 }
 
 /// Each connection is a file: the soft limit of many systems is 1024.

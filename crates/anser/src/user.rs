@@ -11,9 +11,11 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::{
+    account::user_name,
     admin::Admin,
     failure::{Failure, Result},
     global::Global,
+    output,
 };
 
 /// What to do with accounts.
@@ -22,6 +24,7 @@ pub(crate) enum Command {
     /// Make an account; asks for a password
     Add {
         /// 3 to 32 of a-z 0-9 . _ -
+        #[arg(value_parser = user_name)]
         name: String,
         /// The name to show
         #[arg(long)]
@@ -41,23 +44,28 @@ pub(crate) enum Command {
     /// Set a new password; all sessions end
     Passwd {
         /// Whose
+        #[arg(value_parser = user_name)]
         name: String,
-        #[command(flatten)]
-        password: PasswordArgs,
+        /// Read the password from standard input
+        #[arg(long)]
+        password_stdin: bool,
     },
     /// End all sessions and refuse new ones; the data stays
     Disable {
         /// Whose
+        #[arg(value_parser = user_name)]
         name: String,
     },
     /// Undo `disable`
     Enable {
         /// Whose
+        #[arg(value_parser = user_name)]
         name: String,
     },
     /// Remove an account for good; the name stays reserved
     Remove {
         /// Whose
+        #[arg(value_parser = user_name)]
         name: String,
         /// Do not ask
         #[arg(long)]
@@ -92,10 +100,8 @@ pub(crate) async fn run(global: &Global, command: Command) -> Result {
             println!("{} {}", made.id, made.name);
         }
         Command::List { json } => list(&admin, json).await?,
-        Command::Passwd { name, password } => {
-            let password = password.read()?;
-            let password =
-                password.ok_or_else(|| Failure::check("an account keeps a password: give one"))?;
+        Command::Passwd { name, password_stdin } => {
+            let password = if password_stdin { password_from_stdin() } else { new_password() }?;
             admin.put(&format!("/users/{name}/password"), &SetPassword { password }).await?;
             println!("{name}: password set, sessions ended");
         }
@@ -125,15 +131,17 @@ pub(crate) async fn run(global: &Global, command: Command) -> Result {
 async fn list(admin: &Admin, as_json: bool) -> Result {
     let mut after = String::new();
     loop {
+        let mut text = String::new();
         let page: Accounts = admin.get(&format!("/users?limit=200{after}")).await?;
         for user in &page.users {
             if as_json {
-                println!("{}", serde_json::to_string(user).map_err(anyhow::Error::from)?);
+                text += &format!("{}\n", serde_json::to_string(user).map_err(anyhow::Error::from)?);
             } else {
                 let kind = if user.system { " (system)" } else { "" };
-                println!("{:<17} {:<9} {}{kind}", user.id, user.state, user.name);
+                text += &format!("{:<17} {:<9} {}{kind}\n", user.id, user.state, user.name);
             }
         }
+        output::print(&text)?;
         match page.users.last() {
             Some(last) if page.more => after = format!("&after={}", last.id),
             _ => return Ok(()),

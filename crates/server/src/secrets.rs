@@ -123,8 +123,10 @@ pub fn server_api_key_file(data_dir: &Path) -> PathBuf {
 }
 
 fn read(path: &Path) -> Result<String, SecretsError> {
-    let text = fs::read_to_string(path);
-    let text = text.map_err(|source| SecretsError::Io { path: path.to_owned(), source })?;
+    let text = fs::read_to_string(path).map_err(|source| match source.kind() {
+        io::ErrorKind::InvalidData => SecretsError::Malformed(path.to_owned()),
+        _ => SecretsError::Io { path: path.to_owned(), source },
+    })?;
     Ok(text.trim().to_owned())
 }
 

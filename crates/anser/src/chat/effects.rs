@@ -70,6 +70,12 @@ impl Effects {
         true
     }
 
+    /// Something that was asked for is not answered yet.
+    pub(super) fn is_busy(&self) -> bool {
+        // Each task that will answer holds a sender of its own.
+        self.answers.strong_count() > 1
+    }
+
     fn answer<F>(&self, call: impl FnOnce(Client) -> F)
     where
         F: Future<Output = Result<Relation, Error>> + Send + 'static,

@@ -1,10 +1,16 @@
 //! The chat by lines: each line of standard input is a text or a command, each line of standard
 //! output a message, a tick or a sentence. For pipes, tests and terminals that can do no more.
 
-use std::io::{self, BufRead as _, Write as _};
+use std::{
+    io::{self, BufRead as _, Write as _},
+    time::Duration,
+};
 
 use anser_client::{Event, proto::ConversationId};
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
 
 use super::{
     Chat, End,
@@ -20,6 +26,9 @@ const HISTORY: usize = 20;
 const TICK_COLUMNS: usize = 60;
 /// Lines that may wait to be read.
 const LINES_MAX: usize = 64;
+/// Lines are taken as soon as the device has caught up, so that a script acts on what is true now.
+/// Without the server they are taken after this.
+const CATCH_UP_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Everything that can wake the chat.
 enum Wake {
@@ -28,39 +37,45 @@ enum Wake {
     /// Empty: the client ended.
     Events(Vec<Event>),
     Answer(Answer),
+    /// The server is not there soon: go on without it.
+    Patience,
 }
 
-/// Chats until the input ends or `/quit`. What was typed before is sent first, if the server is
-/// there.
+/// Chats until the input ends or `/quit`. What was typed before is sent and done first, if the
+/// server is there.
 ///
 /// # Errors
 /// The output can not be written.
 pub(super) async fn run(mut chat: Chat) -> io::Result<End> {
     let mut lines = lines();
     let mut input_ended = false;
+    let mut takes_lines = false;
+    let patience = Instant::now() + CATCH_UP_PATIENCE;
     let mut shown = None;
     loop {
-        if !chat.perform() {
-            break;
-        }
+        input_ended |= !chat.perform();
         write(&mut chat.view, &mut shown)?;
         if let Some(code) = chat.view.ended() {
             return Ok(End::Closed(code));
         }
-        if input_ended && !(chat.view.is_online() && chat.view.is_sending()) {
+        takes_lines |= chat.view.is_online();
+        let is_doing = chat.view.is_sending() || chat.effects.is_busy();
+        if input_ended && !(chat.view.is_online() && is_doing) {
             break;
         }
         let mut batch = Vec::new();
         let wake = tokio::select! {
-            line = lines.recv(), if !input_ended => Wake::Line(line),
+            line = lines.recv(), if takes_lines && !input_ended => Wake::Line(line),
             _ = chat.events.next_batch(&mut batch) => Wake::Events(batch),
             Some(answer) = chat.answers.recv() => Wake::Answer(answer),
+            () = sleep_until(patience), if !takes_lines => Wake::Patience,
         };
         match wake {
             Wake::Line(Some(line)) => chat.view.handle_line(&line),
             Wake::Line(None) => input_ended = true,
             Wake::Events(events) => chat.on_events(events),
             Wake::Answer(answer) => chat.view.handle_answer(answer),
+            Wake::Patience => takes_lines = true,
         }
     }
     write(&mut chat.view, &mut shown)?;

@@ -147,6 +147,25 @@ async fn two_people_meet_and_talk_while_the_server_comes_and_goes() {
     assert_eq!(status, Some(0));
 }
 
+/// As `printf ... | anser chat` does it: nothing is read back before the next line is written.
+#[tokio::test]
+async fn piped_lines_act_on_what_is_true_and_are_done_before_the_end() {
+    let server = Server::start().await;
+    for (name, lines, end) in [
+        ("bob", "", "* connected"),
+        ("alice", "/add bob\n/quit\n", "* bob was asked and can type: /accept alice"),
+        ("bob", "/accept alice\n", "* You and alice are friends now."),
+        ("alice", "hello\n/quit\n", "✓ sent: hello"),
+    ] {
+        let mut chat = Chat::start(&server, name, Some(PASSWORD));
+        let input = chat.input.as_mut().expect("the input is open");
+        input.write_all(lines.as_bytes()).await.expect("it reads");
+        let (status, seen, _) = chat.leave().await;
+        assert_eq!(status, Some(0));
+        assert!(seen.iter().any(|line| line == end), "{name}: {seen:#?}");
+    }
+}
+
 #[tokio::test]
 async fn a_stored_session_needs_no_password_and_no_server() {
     let mut server = Server::start().await;

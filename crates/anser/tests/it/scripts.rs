@@ -255,3 +255,19 @@ async fn a_reader_that_leaves_ends_tail_and_loses_nothing() {
     assert_eq!(status.code(), Some(0));
     assert_eq!(world.tail_once("bob", &[]).await, ["alice: unseen"]);
 }
+
+#[tokio::test]
+async fn wrong_usage_is_told_before_anything_is_asked() {
+    let server = Server::start().await;
+    for (args, status, told) in [
+        (&["--to", "alice", "hi"][..], 1, "nobody writes to themselves"),
+        (&["--to", "bob", "--server", "https://127.0.0.1", "hi"][..], 2, "no TLS yet"),
+        (&["--to", "bob", "--server", "127.0.0.1:7401", "hi"][..], 2, "http://127.0.0.1:7401"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_anser"));
+        command.args(["send", "--user", "alice"]).arg("--state-dir").arg(server.folder());
+        let ran = command.args(args).stdin(Stdio::null()).output().await.expect("it runs");
+        ended(&ran, status);
+        assert!(stderr(&ran).contains(told), "{}", stderr(&ran));
+    }
+}

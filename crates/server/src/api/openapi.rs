@@ -6,7 +6,7 @@ use axum::{Router, middleware};
 use utoipa::{
     Modify, OpenApi,
     openapi::{
-        Content, PathItem, Ref, RefOr, Response,
+        Content, PathItem, Ref, RefOr, Response, Server,
         path::Operation,
         security::{Http, HttpAuthScheme, SecurityScheme},
     },
@@ -80,6 +80,7 @@ impl Modify for Common {
             http.description = Some(about.into());
             SecurityScheme::Http(http)
         };
+        document.servers = Some(vec![Server::new("/")]);
         let components = document.components.get_or_insert_default();
         components.add_security_scheme(
             "device_token",
@@ -104,6 +105,8 @@ impl Modify for Errors {
         for operation in document.paths.paths.values_mut().flat_map(operations) {
             let responses = &mut operation.responses.responses;
             responses.insert("default".into(), RefOr::T(problem.clone()));
+            // Said aloud, or readers take it for forgotten: what names no key needs none.
+            operation.security.get_or_insert_default();
         }
     }
 }

@@ -143,6 +143,7 @@ impl Loader {
             let Some((section, key)) =
                 name.strip_prefix(PREFIX).and_then(|rest| rest.split_once("__"))
             else {
+                one_underscore(&name)?;
                 continue;
             };
             let path = format!("{section}.{key}").to_lowercase();
@@ -220,6 +221,15 @@ impl std::fmt::Display for Source {
             Self::Flag(flag) => f.write_str(flag),
         }
     }
+}
+
+/// A variable that is a key's but for the second underscore would be ignored in silence.
+fn one_underscore(name: &str) -> Result<(), LoadError> {
+    let mut variables = KEYS.iter().map(Key::variable);
+    variables.find(|variable| variable.replace("__", "_") == name).map_or(Ok(()), |variable| {
+        let suggestion = format!("; did you mean {variable}, with two underscores?");
+        Err(LoadError::Unknown { origin: "the environment".into(), key: name.into(), suggestion })
+    })
 }
 
 /// The process's environment, for [`Loader::environment`].

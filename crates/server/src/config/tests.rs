@@ -60,6 +60,9 @@ fn what_does_not_exist_is_refused_with_a_suggestion() {
         "ANSER_CONECTOR__LISTEN: there is no key \"conector.listen\"; did you mean \"connector.listen\"?"
     );
     assert!(refusal("[zzz]\na = 1", &[]).contains("`anser config default` lists all"));
+    assert!(
+        refusal("", &[("ANSER_API_REGISTRATION", "closed")]).contains("ANSER_API__REGISTRATION")
+    );
     assert!(load("", &[("ANSER_PASSWORD", "x"), ("HOME", "/")]).is_ok(), "not a key's variable");
 }
 

@@ -57,7 +57,9 @@ impl View {
 
     /// A conversation of which little is here has perhaps more on the server.
     pub(super) fn look_for_more(&mut self) {
-        let is_short = self.shown().is_some_and(|shown| shown.len() < FEW);
+        // A request that was never accepted is no conversation yet.
+        let may_have = |shown: &Conversation| shown.is_open() || shown.len() > 0;
+        let is_short = self.shown().is_some_and(|shown| shown.len() < FEW && may_have(shown));
         if self.is_online() && is_short {
             self.fetch_older();
         }

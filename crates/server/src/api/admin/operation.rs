@@ -1,6 +1,6 @@
 //! The running server: invitations, backup, status.
 
-use anser_proto::{Code, rest::admin};
+use anser_proto::rest::admin;
 use anser_store::StoreError;
 use axum::{Json, http::StatusCode};
 
@@ -29,10 +29,11 @@ pub(super) async fn backup(
         let detail = "path: give an absolute path; the server does not know your folder.";
         return Err(Error::invalid(detail));
     }
-    // The operator must know why; what the store says holds no user's data.
+    // The operator must know why; what the store says holds no user's data. It is the folder that
+    // does not do: to try again unchanged does not help.
     let report = shared.app.store.backup(&path).await.map_err(|error| match error {
         StoreError::Unavailable(text) => {
-            Error::new(Code::Unavailable, format!("The backup was not written: {text}."))
+            Error::invalid(format!("The backup was not written: {text}."))
         }
         other => other.into(),
     })?;

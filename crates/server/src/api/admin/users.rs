@@ -154,5 +154,5 @@ fn account(user: User) -> admin::Account {
     }
 }
 
-const NO_USER: Error = Error::not_found("There is no such user; GET /admin/users lists them.");
+const NO_USER: Error = Error::not_found("There is no such user; `anser user list` shows all.");
 const LIST_MAX: usize = 1000;

@@ -135,7 +135,7 @@ async fn status_and_backup() {
     let report = backup.json();
     backup.is(200, &json!({ "rows": report["rows"], "bytes": report["bytes"] }));
     assert!(world.dir.path().join("backup/manifest").exists());
-    let again = world.operate("POST /admin/backup", path).await.problem(Code::Unavailable);
+    let again = world.operate("POST /admin/backup", path).await.problem(Code::InvalidRequest);
     assert!(again.contains("not empty"), "the operator is told why: {again}");
 }
 

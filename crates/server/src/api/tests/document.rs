@@ -74,6 +74,7 @@ async fn the_document_is_openapi_3_1_and_its_references_resolve() {
     let document = world.get("/v1/openapi.json", "").await.json();
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1."));
     assert_eq!(document["info"]["title"], "Anser");
+    assert_eq!(document["servers"], json!([{ "url": "/" }]));
     let text = document.to_string();
     for reference in text.split(r##""$ref":"#"##).skip(1) {
         let pointer = reference.split('"').next().unwrap();
@@ -84,6 +85,7 @@ async fn the_document_is_openapi_3_1_and_its_references_resolve() {
         let what = format!("{method} {path}");
         let problem = &operation["responses"]["default"]["content"]["application/problem+json"];
         assert_eq!(problem["schema"], json!({ "$ref": "#/components/schemas/Problem" }), "{what}");
+        assert!(operation["security"].is_array(), "{what} says which key it needs, or none");
         let id = operation["operationId"].as_str().unwrap();
         assert!(ids.insert(id.to_owned()), "{what}: {id} twice");
         let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
