@@ -1,7 +1,14 @@
 //! A wrong or hostile client gets a clear answer, and the others notice nothing.
 
 use anser_proto::{Code, ConversationId, Frame, wire};
+use anser_server::config::Config;
 use bytes::Bytes;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpSocket,
+    task::JoinSet,
+};
 
 use crate::support::{
     raw::{Raw, hello, push, send},
@@ -90,6 +97,35 @@ async fn no_hello_times_out() {
     let mut mute = Raw::connect(&server).await;
     assert!(mute.try_next().await.is_none(), "a socket that says nothing at all is closed");
     server.stop().await;
+}
+
+/// From another address than everybody else: the limit is one of each address.
+#[tokio::test]
+async fn thousands_of_silent_sockets_take_no_place_from_others() {
+    const SOCKETS: usize = 2_000;
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).expect("a limit up to the hard one");
+    let scene = Scene::start().await;
+    let welcome = Config::default().connector.unauthenticated_per_address;
+    let mut silent = JoinSet::new();
+    for _ in 0..SOCKETS {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(([127, 0, 0, 2], 0).into()).expect("a second loopback address");
+        let mut stream = socket.connect(scene.server.connector).await.expect("a connection");
+        // Begins a frame and says no more. What is let in is told that it timed out.
+        silent.spawn(async move {
+            let _ = stream.write_all(&[0]).await;
+            let mut heard = Vec::new();
+            let _ = stream.read_to_end(&mut heard).await;
+            heard.len()
+        });
+    }
+    for _ in welcome..SOCKETS {
+        let heard = silent.join_next().await.expect("a socket").expect("no panic");
+        assert_eq!(heard, 0, "it was let in and timed out");
+    }
+    scene.others_notice_nothing(1).await;
 }
 
 #[tokio::test]
