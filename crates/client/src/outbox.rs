@@ -3,7 +3,10 @@
 
 use std::collections::VecDeque;
 
-use anser_proto::{ConversationId, Seq, wire};
+use anser_proto::{
+    ConversationId, Seq,
+    wire::{self, command_digest},
+};
 use bytes::Bytes;
 use prost::Message as _;
 
@@ -147,6 +150,16 @@ impl Outbox {
         (self.trimmed() + 1..).zip(&self.items)
     }
 
+    /// Whether the server has applied another command under number `position` than the one that is
+    /// held here: this storage is an old copy, and has given numbers out again that it no longer
+    /// knew of. That one number tells: what was lost ends with it, so either it is held here with
+    /// other bytes, or `position` is above the head.
+    pub(crate) fn contradicts(&self, position: Seq, digest: &[u8]) -> bool {
+        let held = self.item(position).map(|item| command_digest(&item.command).to_be_bytes());
+        // A digest of another length is of a later version, or there is none.
+        held.is_some_and(|held| held.len() == digest.len() && held != digest)
+    }
+
     /// What the server does not have, to be moved to a new device: neither acked nor found in the
     /// history.
     pub(crate) fn take_unsent(&mut self) -> Vec<(Seq, Item)> {
@@ -197,6 +210,23 @@ mod tests {
     fn a_damaged_log_is_refused() {
         for (head, numbers) in [(1, &[1, 2][..]), (3, &[1, 3]), (9, &[7, 8]), (2, &[2, 1])] {
             assert!(restored(head, numbers).is_err(), "{head} {numbers:?}");
+        }
+    }
+
+    #[test]
+    fn another_command_under_the_servers_number_contradicts() {
+        let outbox = restored(7, &[5, 6, 7]).unwrap();
+        let digest = |command: &str| command_digest(command.as_bytes()).to_be_bytes();
+        for position in 5..=7 {
+            let own = digest(&format!("command {position}"));
+            assert!(!outbox.contradicts(position, &own));
+            assert!(outbox.contradicts(position, &digest("another")));
+            assert!(outbox.contradicts(position, &digest(&format!("command {}", position - 1))));
+            assert!(!outbox.contradicts(position, &[]), "a server that does not tell");
+            assert!(!outbox.contradicts(position, &own[..4]), "of a later version");
+        }
+        for not_held in [0, 4, 8] {
+            assert!(!outbox.contradicts(not_held, &digest("another")));
         }
     }
 

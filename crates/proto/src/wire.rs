@@ -8,6 +8,7 @@
 
 use bytes::Bytes;
 use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
+use xxhash_rust::xxh3::xxh3_64;
 
 include!(concat!(env!("OUT_DIR"), "/anser.v1.rs"));
 
@@ -34,6 +35,18 @@ pub fn without_body(encoded: &Bytes) -> Bytes {
         }
     }
     encoded.clone()
+}
+
+/// What tells an encoded [`Command`] from another one under the same number: XXH3-64 with seed 0.
+/// It finds a mistake, not a forger: both commands are the same device's.
+pub fn command_digest(command: &[u8]) -> u64 {
+    xxh3_64(command)
+}
+
+/// [`command_digest`] as `Welcome` and `Reset` carry it. Bytes, because a number of 64 bits is
+/// more than JavaScript holds.
+pub fn outbox_digest(digest: Option<u64>) -> Bytes {
+    digest.map_or_else(Bytes::new, |digest| Bytes::copy_from_slice(&digest.to_be_bytes()))
 }
 
 /// Without the token, which is a secret.

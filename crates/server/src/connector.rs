@@ -25,7 +25,7 @@ pub use transport::WEBSOCKET_PATH;
 
 use crate::{config, queue::Queue};
 use connection::Connection;
-use limits::Unauthenticated;
+use limits::{Guest, Unauthenticated};
 use metrics::ConnectorMetrics;
 use transport::Transport;
 
@@ -139,14 +139,17 @@ impl Connector {
             return;
         };
         context.metrics.accepted.increment(1);
-        tokio::spawn(async move {
-            let _ = stream.set_nodelay(true);
-            let within = context.config.hello_timeout;
-            match Box::pin(Transport::accept(stream, within)).await {
-                Ok(transport) => Connection::new(context, transport, guest).run().await,
-                Err(error) => debug!(%peer, %error, "a connection ended before its first frame"),
-            }
-        });
+        tokio::spawn(serve(context, stream, peer, guest));
+    }
+}
+
+/// The one task of a connection.
+async fn serve(context: Arc<Context>, stream: TcpStream, peer: SocketAddr, guest: Guest) {
+    let _ = stream.set_nodelay(true);
+    let within = context.config.hello_timeout;
+    match Box::pin(Transport::accept(stream, within)).await {
+        Ok(transport) => Connection::new(context, transport, guest).run().await,
+        Err(error) => debug!(%peer, %error, "a connection ended before its first frame"),
     }
 }
 
@@ -174,4 +177,23 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An idle connection may take 3 KiB of memory, with its places in the runtime and the
+    /// registry.
+    const TASK_BYTES_MAX: usize = 2048;
+
+    fn future_bytes<A, B, C, D, F: Future>(_: impl Fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_connection_is_a_small_task() {
+        let bytes = future_bytes(serve);
+        assert!(bytes <= TASK_BYTES_MAX, "the task of a connection takes {bytes} bytes");
+    }
 }

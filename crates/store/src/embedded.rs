@@ -21,6 +21,7 @@ mod relations;
 mod rows;
 mod shared;
 mod store;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod tx;

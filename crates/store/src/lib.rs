@@ -59,6 +59,9 @@ pub trait Store: Send + Sync + 'static {
     /// mismatch it durably sets `outbox_position = max(own, outbox_trimmed)` first. Moves
     /// `seen_at`.
     ///
+    /// `outbox_digest` is that of command `outbox_position` (`wire::command_digest`), in any epoch;
+    /// `None` when there is no such command, or it was skipped and never seen here.
+    ///
     /// `Ok(None)`: there is no such device (any more).
     async fn greet(&self, device: DeviceId, hello: Hello, now_ms: u64) -> Result<Option<Greeting>>;
 

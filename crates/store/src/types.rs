@@ -166,6 +166,9 @@ pub enum Greeting {
         floor: Seq,
         /// The last applied command.
         outbox_position: Seq,
+        /// Its digest, if it is known: tells a device that was started from an old copy of its
+        /// storage, and has given out as many numbers again as it lost, that they are taken.
+        outbox_digest: Option<u64>,
         /// The stored inbox position (at most the Hello's): entries between the two were acked but
         /// perhaps never counted as delivered.
         inbox_position: Seq,
@@ -178,6 +181,8 @@ pub enum Greeting {
         head: Seq,
         /// The last applied command.
         outbox_position: Seq,
+        /// As in `Welcome`.
+        outbox_digest: Option<u64>,
     },
     /// `outbox_head < outbox_position`: the device's storage is older than what it already sent.
     DeviceStale,

@@ -206,6 +206,12 @@ impl<'a> Connection<'a> {
     }
 
     fn on_welcome(&mut self, welcome: &wire::Welcome) {
+        let (position, digest) = (welcome.outbox_position, &welcome.outbox_digest);
+        if self.task.shared.local.lock().model.outbox.contradicts(position, digest) {
+            // Before anything of the Welcome is believed: what it tells to be applied is not what
+            // this storage holds under those numbers, and has to be moved.
+            return self.session.close(Code::DeviceStale);
+        }
         self.welcomed_at = Some(Instant::now());
         self.state.socket_healthy = true;
         self.sent = self.sent.max(welcome.outbox_position);
@@ -292,9 +298,9 @@ impl<'a> Connection<'a> {
         let mut bytes = 0;
         while let Some(next) = self.session.next_push() {
             if next <= local.model.outbox.trimmed() {
-                // An older connection had sent it, and it was applied after this Welcome was made: its
-                // entry came before it could be pushed again here. It is forgotten, and nothing may
-                // follow with a gap. The next Welcome stands behind it.
+                // An older connection had sent it, and it was applied after this Welcome was made:
+                // its entry came before it could be pushed again here. It is forgotten, and nothing
+                // may follow with a gap. The next Welcome stands behind it.
                 drop(local);
                 self.session.close(Code::Normal);
                 return false;

@@ -30,9 +30,13 @@ impl Task {
 
     /// The server asked to start from a snapshot.
     pub(super) async fn on_reset(&self, reset: &wire::Reset) -> Result<End> {
-        let outbox_head = self.shared.local.lock().model.outbox.head();
-        if reset.outbox_position > outbox_head {
-            // Numbers were given out that this storage does not know of: it is an old copy.
+        let is_old_copy = {
+            let outbox = &self.shared.local.lock().model.outbox;
+            // Numbers were given out that this storage does not know of, or knows otherwise.
+            reset.outbox_position > outbox.head()
+                || outbox.contradicts(reset.outbox_position, &reset.outbox_digest)
+        };
+        if is_old_copy {
             return Ok(End::NewDevice);
         }
         self.shared.events.push([Event::Reset]);

@@ -1,12 +1,17 @@
 //! New devices: what moves over, and who is asked for the session.
 
 use anser_client::{ErrorKind, Event, FileStorage, MemoryStorage, SendState, Session};
-use anser_proto::{Code, DeviceId, rest::LoggedIn};
+use anser_proto::{
+    Code, DeviceId, Frame, Seq,
+    rest::LoggedIn,
+    wire::{self, command_digest, outbox_digest},
+};
+use prost::Message as _;
 
 use crate::support::{
     Alice, Logins, World,
-    connector::Peer,
-    fixtures::{BOB, CHAT, alice, applied, open_command, page, snapshot, user},
+    connector::{Peer, welcome},
+    fixtures::{BOB, CHAT, alice, applied, open_command, own, page, snapshot, user},
     soon,
 };
 
@@ -77,6 +82,100 @@ async fn a_message_whose_number_another_copy_used_is_moved() {
     assert_eq!(open_command(13, 1, &peer.command().await.1), "mine");
     peer.ack(1).await;
     assert_eq!(soon(handle.sent()).await, SendState::Sent);
+}
+
+/// The server's answer to a Hello, which tells of command `position` that it is `command`.
+fn knows(is_reset: bool, position: Seq, command: &[u8]) -> Frame {
+    let digest = outbox_digest(Some(command_digest(command)));
+    let usual = welcome(2, position);
+    if is_reset {
+        let (epoch, head) = (usual.epoch, usual.head);
+        let outbox_position = position;
+        return Frame::Reset(wire::Reset { epoch, head, outbox_position, outbox_digest: digest });
+    }
+    Frame::Welcome(wire::Welcome { outbox_digest: digest, ..usual })
+}
+
+/// An old copy that has given out as many numbers again as it lost: no number looks wrong, only the
+/// last command is another.
+#[tokio::test]
+async fn a_last_command_that_is_another_makes_a_new_device_and_moves_all_in_order() {
+    let texts = ["one", "two", "three"];
+    for (is_reset, position) in [(false, 1), (false, 2), (false, 3), (true, 2)] {
+        let world = World::new().await;
+        let logins = Logins::new([alice(12), alice(13)]);
+        let alice = world.open_as(MemoryStorage::default(), logins.clone()).await;
+        let before = world.connector.accept().await;
+        let handles = texts.map(|text| alice.client.send(CHAT, text).expect("a place"));
+        drop(before);
+        let mut peer = world.connector.accept().await;
+        assert_eq!((peer.hello.outbox_head, peer.hello.outbox_trimmed), (3, 0));
+        world.rest.set("GET /v1/snapshot", &snapshot("e1", 5, &[(0, [(0, 0), (0, 0)])]));
+        // The entries of the newer copy come with it, and are nobody's here.
+        let entry = |seq| wire::Push { seq, body: own(12, seq, seq).encode_to_vec().into() };
+        let entries = [Frame::Push(entry(1)), Frame::Push(entry(2))];
+        let answer = knows(is_reset, position, b"of the newer copy");
+        peer.send_together([answer].into_iter().chain(entries)).await;
+        let said = peer.last_frames().await;
+        let stale = |frame: &Frame| matches!(frame, Frame::Close(close) if close.code == 42);
+        assert_eq!(said.iter().filter(|frame| stale(frame)).count(), usize::from(!is_reset));
+        assert_eq!(said.len(), usize::from(!is_reset), "nothing is acked or pushed: {said:?}");
+
+        let mut peer = world.welcome(5, 0).await;
+        assert_eq!((peer.hello.token.as_str(), peer.hello.outbox_head), ("token 13", 3));
+        for (number, text) in (1..).zip(texts) {
+            let (client_seq, command) = peer.command().await;
+            assert_eq!((client_seq, open_command(13, number, &command).as_str()), (number, text));
+        }
+        peer.ack(3).await;
+        for handle in handles {
+            assert_eq!(soon(handle.sent()).await, SendState::Sent);
+        }
+        assert!(alice.client.messages(CHAT, None, 10).expect("messages").is_empty());
+    }
+}
+
+/// However many commands were applied before the device stored the first entry that names one of
+/// them, it stays the device that it is: also after a restart, which forgets what was acked.
+#[tokio::test]
+async fn a_last_command_that_is_the_same_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let storage = || FileStorage::open(folder.path().join("alice.redb")).expect("a storage");
+    let world = World::new().await;
+    let open = async || world.open_as(storage(), Logins::new([alice(12)])).await;
+    let alice = open().await;
+    let mut peer = world.welcome(0, 0).await;
+    soon(alice.client.online()).await.expect("online");
+    let mut commands = Vec::new();
+    for number in 1..=200 {
+        alice.client.send(CHAT, format!("{number}")).expect("a place in the outbox");
+        commands.push(peer.command().await.1);
+        peer.ack(number).await;
+    }
+    drop(peer);
+    // Up to here no entry; then one, which forgets what it names.
+    let mut peer = world.connector.accept().await;
+    assert_eq!((peer.hello.outbox_head, peer.hello.outbox_trimmed), (200, 0));
+    peer.send(knows(false, 199, &commands[198])).await;
+    assert_eq!(peer.command().await, (200, commands[199].clone()));
+    alice.client.shutdown().await;
+    drop(peer);
+
+    let alice = open().await;
+    let mut peer = world.connector.accept().await;
+    assert_eq!((peer.hello.outbox_head, peer.hello.outbox_trimmed), (200, 0));
+    peer.send(knows(false, 198, &commands[197])).await;
+    assert_eq!(peer.command().await, (199, commands[198].clone()));
+    assert_eq!(peer.command().await, (200, commands[199].clone()));
+    peer.entry(1, &own(12, 1, 1)).await;
+    peer.acked(1).await;
+    drop(peer);
+    // What is forgotten is not compared, and what is held is found under its number.
+    let mut peer = world.connector.accept().await;
+    assert_eq!((peer.hello.outbox_head, peer.hello.outbox_trimmed), (200, 1));
+    peer.send(knows(false, 2, &commands[1])).await;
+    assert_eq!(peer.command().await, (3, commands[2].clone()));
+    assert_eq!(alice.client.device(), DeviceId(12));
 }
 
 #[tokio::test]

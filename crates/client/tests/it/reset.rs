@@ -13,7 +13,8 @@ use crate::support::{
 async fn reset(world: &World, outbox_position: Seq) -> Peer {
     let mut peer = world.connector.accept().await;
     let epoch = "e2".to_owned();
-    peer.send(Frame::Reset(wire::Reset { epoch, head: 30, outbox_position })).await;
+    peer.send(Frame::Reset(wire::Reset { epoch, head: 30, outbox_position, ..<_>::default() }))
+        .await;
     peer
 }
 

@@ -30,13 +30,21 @@ fn any_frame() -> impl Strategy<Value = Frame> {
                 entries_in_flight_max: d,
             });
             let heartbeat_ms = head as u32;
-            let welcome =
-                wire::Welcome { epoch, head, floor, outbox_position, heartbeat_ms, limits };
-            Frame::Welcome(welcome)
+            let outbox_digest = wire::outbox_digest(limits.map(|_| floor));
+            Frame::Welcome(wire::Welcome {
+                epoch,
+                head,
+                floor,
+                outbox_position,
+                heartbeat_ms,
+                limits,
+                outbox_digest,
+            })
         },
     );
     let reset = (".*", any::<[u64; 2]>()).prop_map(|(epoch, [head, outbox_position])| {
-        Frame::Reset(wire::Reset { epoch, head, outbox_position })
+        let outbox_digest = wire::outbox_digest((head % 2 == 0).then_some(head));
+        Frame::Reset(wire::Reset { epoch, head, outbox_position, outbox_digest })
     });
     prop_oneof![
         hello,

@@ -81,7 +81,11 @@ fn connection_frames() -> Vec<(&'static str, Frame)> {
         outbox_position: 7,
         heartbeat_ms: 30_000,
         limits: Some(limits),
+        // Of the vector "command send" below.
+        outbox_digest: last_digest(),
     };
+    let fresh =
+        wire::Welcome { outbox_position: 0, outbox_digest: Bytes::new(), ..welcome.clone() };
     let hello = wire::Hello {
         version: 1,
         token: "kX0c".to_owned(),
@@ -90,7 +94,12 @@ fn connection_frames() -> Vec<(&'static str, Frame)> {
         outbox_head: 9,
         outbox_trimmed: 6,
     };
-    let reset = wire::Reset { epoch: "9f2c1a".to_owned(), head: 42, outbox_position: 7 };
+    let reset = wire::Reset {
+        epoch: "9f2c1a".to_owned(),
+        head: 42,
+        outbox_position: 7,
+        outbox_digest: last_digest(),
+    };
     let new = wire::Hello { position: 0, outbox_head: 0, outbox_trimmed: 0, ..hello.clone() };
     let code = Code::OutboxGap;
     let close = wire::Close { code: code.number(), text: code.sentence().to_owned() };
@@ -99,6 +108,7 @@ fn connection_frames() -> Vec<(&'static str, Frame)> {
         ("hello", Frame::Hello(hello)),
         ("hello of a new device", Frame::Hello(new)),
         ("welcome", Frame::Welcome(welcome)),
+        ("welcome of a new device", Frame::Welcome(fresh)),
         ("reset", Frame::Reset(reset)),
         ("ack", Frame::Ack(wire::Ack { position: 300 })),
         ("ack of the highest number", Frame::Ack(wire::Ack { position: MAX })),
@@ -110,6 +120,12 @@ fn connection_frames() -> Vec<(&'static str, Frame)> {
         ("close", Frame::Close(close)),
         ("close with a code of a later version", Frame::Close(later)),
     ]
+}
+
+/// What the server tells of the last command when it is the vector "command send".
+fn last_digest() -> Bytes {
+    let command = commands().swap_remove(0).1.encode_to_vec();
+    wire::outbox_digest(Some(wire::command_digest(&command)))
 }
 
 fn entries() -> Vec<(&'static str, wire::Entry)> {
@@ -204,7 +220,7 @@ fn frame_words(frame: &Frame) -> Value {
             json!({
                 "kind": "welcome", "epoch": welcome.epoch, "head": welcome.head,
                 "floor": welcome.floor, "outbox_position": welcome.outbox_position,
-                "heartbeat_ms": welcome.heartbeat_ms,
+                "outbox_digest": hex(&welcome.outbox_digest), "heartbeat_ms": welcome.heartbeat_ms,
                 "limits": {
                     "frame_bytes_max": limits.frame_bytes_max,
                     "body_bytes_max": limits.body_bytes_max,
@@ -215,7 +231,7 @@ fn frame_words(frame: &Frame) -> Value {
         }
         Frame::Reset(reset) => json!({
             "kind": "reset", "epoch": reset.epoch, "head": reset.head,
-            "outbox_position": reset.outbox_position,
+            "outbox_position": reset.outbox_position, "outbox_digest": hex(&reset.outbox_digest),
         }),
         Frame::Push(push) => json!({
             "kind": "push", "seq": push.seq, "body": hex(&push.body),

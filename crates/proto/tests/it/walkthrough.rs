@@ -58,6 +58,8 @@ fn frames() -> Vec<(&'static str, &'static str, Frame)> {
         outbox_position: 3,
         heartbeat_ms: 30_000,
         limits: Some(limits),
+        // Command 3 was: message 1 is read.
+        outbox_digest: wire::outbox_digest(Some(wire::command_digest(&read(1)))),
     };
     let close = Code::GoingAway;
     let close = wire::Close { code: close.number(), text: close.sentence().to_owned() };
@@ -83,6 +85,12 @@ fn frames() -> Vec<(&'static str, &'static str, Frame)> {
         ("server", "GoAway: within 10 s", Frame::GoAway(wire::GoAway { after_ms: 10_000 })),
         ("server", "Close: going_away", Frame::Close(close)),
     ]
+}
+
+fn read(conv_seq: u64) -> Vec<u8> {
+    let read = wire::Read { conversation: CONVERSATION, conv_seq };
+    let kind = Some(command::Kind::Read(read));
+    prost::Message::encode_to_vec(&wire::Command { kind, ..Default::default() })
 }
 
 fn receipt(seq: u64, delivered: u64, read: u64) -> Frame {

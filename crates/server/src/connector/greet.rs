@@ -41,11 +41,12 @@ impl Connection {
         let greeting = store.greet(owner.device, said, clock::now_ms()).await.map_err(code_of)?;
         match greeting.ok_or(Code::Unauthenticated)? {
             Greeting::DeviceStale => Err(Code::DeviceStale),
-            Greeting::Reset { epoch, head, outbox_position } => {
-                self.session.reset(wire::Reset { epoch, head, outbox_position });
+            Greeting::Reset { epoch, head, outbox_position, outbox_digest } => {
+                let outbox_digest = wire::outbox_digest(outbox_digest);
+                self.session.reset(wire::Reset { epoch, head, outbox_position, outbox_digest });
                 Ok(())
             }
-            Greeting::Welcome { head, floor, outbox_position, inbox_position } => {
+            Greeting::Welcome { head, floor, outbox_position, outbox_digest, inbox_position } => {
                 let position = hello.position;
                 self.resume(owner.user, position, inbox_position).await.map_err(code_of)?;
                 self.welcome(
@@ -55,6 +56,7 @@ impl Connection {
                         head,
                         floor,
                         outbox_position,
+                        outbox_digest: wire::outbox_digest(outbox_digest),
                         heartbeat_ms: self.context.heartbeat_ms(),
                         limits: Some(self.context.limits()),
                     },

@@ -2,11 +2,10 @@
 
 use anser_proto::fault::Fault;
 use anser_proto::id::NUMBER_MAX;
-use anser_proto::wire::{self, command::Kind, entry};
+use anser_proto::wire::{self, command::Kind, command_digest, entry};
 use anser_proto::{Code, ConversationId, DeviceId, Seq, UserId};
 use bytes::Bytes;
 use prost::Message as _;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::{DIGESTS_MAX, Device, Ruling, Run, encode_entry};
 use crate::{Mark, Outcome, Record};
@@ -34,7 +33,7 @@ impl Run<'_> {
         if once.as_ref().is_some_and(|once| self.set.once.contains(&**once)) {
             return Ok(Outcome::Repeat);
         }
-        let digest = xxh3_64(command);
+        let digest = command_digest(command);
         match numbering(known, *client_seq, digest)? {
             Numbering::Repeat => return Ok(Outcome::Repeat),
             Numbering::Next => {}

@@ -1,10 +1,10 @@
 //! Promise 2: exactly once.
 
-use anser_proto::Code;
-use anser_proto::wire::entry::Kind;
+use anser_proto::wire::{command_digest, entry::Kind};
+use anser_proto::{Code, Seq};
 
-use super::{Factory, World, random_hash, send_bytes};
-use crate::{Outcome, Record};
+use super::{Factory, Person, World, random_hash, send_bytes};
+use crate::{Greeting, Hello, Outcome, Record};
 
 /// A repeat is recognised in the same batch, in a later one, and after a restart.
 pub async fn p2_a_repeat_has_no_second_result(factory: &dyn Factory) {
@@ -86,6 +86,57 @@ pub async fn p2_nothing_is_applied_over_a_gap(factory: &dyn Factory) {
     let bodies: Vec<_> =
         world.inbox(bob.user, head).await.into_iter().map(|row| row.1.body).collect();
     assert_eq!(bodies, ["one", "", "two", "three"], "the second entry is bob's read mark");
+}
+
+/// A device learns what its last number was used for, however it is greeted: one that was started
+/// from an old copy of its storage can not go on as if its new command were the old one.
+pub async fn p2_the_last_command_is_told_with_its_digest(factory: &dyn Factory) {
+    let mut world = World::open(factory).await;
+    let (alice, _, conversation) = world.friends().await;
+    let body = |n: Seq| format!("body {n}");
+    let sent = |n| Some(command_digest(&send_bytes(conversation, 1, &body(n))));
+    assert_eq!(told(&world, alice, 0).await, (0, [None; 3]), "no command yet");
+    let commands = |numbers: std::ops::RangeInclusive<Seq>| {
+        numbers.map(|n| alice.send(n, conversation, &body(n))).collect()
+    };
+    world.commit(commands(1..=2)).await;
+    assert_eq!(told(&world, alice, 0).await, (2, [sent(2); 3]));
+    world.commit(commands(1..=1)).await;
+    assert_eq!(told(&world, alice, 0).await, (2, [sent(2); 3]), "a repeat changes nothing");
+    world.commit(commands(3..=70)).await;
+    world.reopen(factory).await;
+    assert_eq!(told(&world, alice, 0).await, (70, [sent(70); 3]), "more than are comparable");
+    let other = send_bytes(anser_proto::ConversationId(77), 1, "to strangers");
+    world.one(alice.command(71, other.clone())).await;
+    assert_eq!(told(&world, alice, 0).await, (71, [Some(command_digest(&other)); 3]), "rejected");
+
+    assert_eq!(told(&world, alice, 80).await, (80, [None; 3]), "skipped, so never seen");
+    world.one(alice.send(81, conversation, &body(81))).await;
+    assert_eq!(told(&world, alice, 80).await, (81, [sent(81); 3]));
+}
+
+/// The outbox position, and its digest in a Reset of another epoch, a Welcome and another Reset.
+async fn told(world: &World, device: Person, outbox_trimmed: Seq) -> (Seq, [Option<u64>; 3]) {
+    let epoch = world.store.meta().await.expect("meta").epoch;
+    let head = world.head(device.user).await;
+    let mut all = Vec::new();
+    for (epoch, position) in [("another", head), (&epoch, head), (&epoch, head + 1)] {
+        let hello = Hello { epoch: epoch.into(), position, outbox_head: 99, outbox_trimmed };
+        let greeting = world.store.greet(device.device, hello, world.now()).await;
+        let (reset, at, digest) = match greeting.expect("greets").expect("a device") {
+            Greeting::Welcome { outbox_position, outbox_digest, .. } => {
+                (false, outbox_position, outbox_digest)
+            }
+            Greeting::Reset { outbox_position, outbox_digest, .. } => {
+                (true, outbox_position, outbox_digest)
+            }
+            Greeting::DeviceStale => panic!("99 is above all"),
+        };
+        all.push((reset, at, digest));
+    }
+    assert_eq!([all[0].0, all[1].0, all[2].0], [true, false, true]);
+    assert!(all[1].1 == all[0].1 && all[2].1 == all[0].1, "{all:?}");
+    (all[0].1, [all[0].2, all[1].2, all[2].2])
 }
 
 /// A once key has one result, in a batch and over batches, and spends no number for a repeat.

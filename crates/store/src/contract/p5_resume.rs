@@ -35,7 +35,13 @@ pub async fn p5_a_known_position_is_welcome(factory: &dyn Factory) {
     world.commit(vec![bob.ack(4, &[])]).await;
     let epoch = world.epoch().await;
     let greeting = world.greet(bob, hello(&epoch, 7, 0, 0)).await;
-    let welcome = Greeting::Welcome { head: 10, floor: 1, outbox_position: 0, inbox_position: 4 };
+    let welcome = Greeting::Welcome {
+        head: 10,
+        floor: 1,
+        outbox_position: 0,
+        outbox_digest: None,
+        inbox_position: 4,
+    };
     assert_eq!(greeting, welcome);
     let greeting = world.greet(bob, hello(&epoch, 2, 5, 0)).await;
     let Greeting::Welcome { inbox_position, .. } = greeting else { panic!("{greeting:?}") };
@@ -54,7 +60,8 @@ pub async fn p5_what_can_not_go_on_is_reset(factory: &dyn Factory) {
     let (alice, bob, conversation) = world.friends().await;
     world.commit((1..=9).map(|n| alice.send(n, conversation, "honk")).collect()).await;
     let epoch = world.epoch().await;
-    let reset = Greeting::Reset { epoch: epoch.clone(), head: 10, outbox_position: 0 };
+    let reset =
+        Greeting::Reset { epoch: epoch.clone(), head: 10, outbox_position: 0, outbox_digest: None };
     assert_eq!(world.greet(bob, hello("0123", 5, 0, 0)).await, reset);
     assert_eq!(world.greet(bob, hello("", 0, 0, 0)).await, reset);
     assert_eq!(world.greet(bob, hello(&epoch, 11, 0, 0)).await, reset);
@@ -70,7 +77,13 @@ pub async fn p5_what_can_not_go_on_is_reset(factory: &dyn Factory) {
     while world.store.prune(u64::MAX, 100).await.expect("prunes") > 0 {}
     assert_eq!(world.greet(bob, hello(&epoch, 8, 0, 0)).await, reset, "9 is pruned");
     let above = world.greet(bob, hello(&epoch, 9, 0, 0)).await;
-    let welcome = Greeting::Welcome { head: 10, floor: 10, outbox_position: 0, inbox_position: 9 };
+    let welcome = Greeting::Welcome {
+        head: 10,
+        floor: 10,
+        outbox_position: 0,
+        outbox_digest: None,
+        inbox_position: 9,
+    };
     assert_eq!(above, welcome);
 }
 

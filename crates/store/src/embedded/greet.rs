@@ -32,6 +32,7 @@ pub(super) fn decide(
         epoch: engine.epoch.clone(),
         head,
         outbox_position: row.outbox_position,
+        outbox_digest: last_digest(&row),
     };
     let head = view.inbox_head(user)?;
     let greeting = if hello.epoch != engine.epoch {
@@ -52,6 +53,7 @@ pub(super) fn decide(
                 head,
                 floor,
                 outbox_position: row.outbox_position,
+                outbox_digest: last_digest(&row),
                 inbox_position: row.inbox_position.min(hello.position),
             }
         }
@@ -84,7 +86,13 @@ fn reset_of(tx: &Tx<'_>, row: &DeviceRow) -> Result<Greeting> {
         epoch: tx.view.engine.epoch.clone(),
         head: tx.inbox_head(anser_proto::UserId(row.user))?,
         outbox_position: row.outbox_position,
+        outbox_digest: last_digest(row),
     })
+}
+
+/// The digest of command `outbox_position`: the list ends with it, or is empty after a skip.
+fn last_digest(row: &DeviceRow) -> Option<u64> {
+    row.digests.last().copied()
 }
 
 /// How far `seen_at` may lag: retention counts in days.

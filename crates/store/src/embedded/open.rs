@@ -5,14 +5,16 @@
 //! that has to be repaired.
 
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fjall::compaction::Leveled;
+use fjall::config::FilterPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable as _};
 
 use super::engine::Engine;
-use super::keys;
+use super::{keys, tail};
 
 /// Version of the tables that this code writes.
 pub const SCHEMA: u32 = 1;
@@ -67,7 +69,9 @@ pub(super) fn open(path: &Path, memory_bytes: u64) -> Result<Opened, OpenError> 
     let broken = |reason: String| OpenError::Broken { path: path.into(), reason };
     let lock = lock(path)?;
     let folder = path.join(FOLDER);
-    if !folder.try_exists().map_err(|error| broken(error.to_string()))? {
+    if folder.try_exists().map_err(|error| broken(error.to_string()))? {
+        tail::cut(&folder).map_err(&broken)?;
+    } else {
         create(path, |_| Ok(())).map_err(&broken)?;
     }
     let (db, [inbox, message, small]) = open_keyspaces(&folder, memory_bytes).map_err(&broken)?;
@@ -134,9 +138,11 @@ fn open_keyspaces(folder: &Path, memory_bytes: u64) -> Result<(Database, [Keyspa
                 .max_memtable_size(sizes.memtable_bytes)
                 .compaction_strategy(Arc::new(levels))
         };
+        // Logs are read by range only: a filter, which answers for single keys, is of no use there.
+        let log_options = || options().filter_policy(FilterPolicy::disabled());
         let keyspaces = [
-            db.keyspace("im_inbox", options)?,
-            db.keyspace("im_message", options)?,
+            db.keyspace("im_inbox", log_options)?,
+            db.keyspace("im_message", log_options)?,
             db.keyspace("im_small", options)?,
         ];
         Ok((db, keyspaces))
@@ -184,7 +190,7 @@ pub(super) fn lock_new(path: &Path) -> Result<File, OpenError> {
 fn lock(path: &Path) -> Result<File, OpenError> {
     let broken =
         |error: std::io::Error| OpenError::Broken { path: path.into(), reason: error.to_string() };
-    fs::create_dir_all(path).map_err(broken)?;
+    make(path).map_err(broken)?;
     let options = File::options().create(true).truncate(false).write(true).open(path.join(LOCK));
     let file = options.map_err(broken)?;
     match file.try_lock() {
@@ -192,6 +198,19 @@ fn lock(path: &Path) -> Result<File, OpenError> {
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked(path.into())),
         Err(TryLockError::Error(error)) => Err(broken(error)),
     }
+}
+
+/// Makes a folder and those above it, durably: what is synced in a folder is lost with its name.
+fn make(path: &Path) -> io::Result<()> {
+    let Some(parent) = path.parent() else { return Ok(()) };
+    if path.try_exists()? {
+        return Ok(());
+    }
+    make(parent)?;
+    // Perhaps somebody else was faster: then theirs is synced here, too.
+    fs::create_dir_all(path)?;
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    File::open(parent)?.sync_all()
 }
 
 /// 32 lower-case hex digits.

@@ -7,6 +7,8 @@ mod folder;
 mod kill;
 mod open;
 mod panic;
+mod tail;
+mod verbs;
 
 use std::sync::Arc;
 

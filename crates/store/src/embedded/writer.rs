@@ -56,7 +56,7 @@ pub(super) struct VerbJob {
 
 /// Runs in a transaction; says whether the transaction may be committed, and how to answer.
 pub(super) type Verb = Box<dyn FnOnce(&mut Tx<'_>) -> (bool, Answer) + Send>;
-/// Answers the caller: with an error, or with what the verb found.
+/// Answers the caller: with an error, or with what the verb itself found or failed with.
 pub(super) type Answer = Box<dyn FnOnce(Option<StoreError>) + Send>;
 
 /// State of the writer's thread.
@@ -142,7 +142,8 @@ impl Writer {
         let full = self.shared.disk_is_full();
         let mut tx = Tx::new(&engine);
         let mut answers = Vec::with_capacity(jobs.len());
-        let mut whole = true;
+        // Where the first one that failed is. What failed behind it may have failed because of it.
+        let mut failed = None;
         for job in jobs {
             if full && !job.below_floor {
                 // Run against nothing, only to get at its answer.
@@ -151,15 +152,16 @@ impl Writer {
                 continue;
             }
             let (good, answer) = (job.run)(&mut tx);
-            whole &= good;
+            if !good && failed.is_none() {
+                failed = Some(answers.len());
+            }
             answers.push(answer);
         }
-        if !whole {
+        if let Some(failed) = failed {
             tracing::error!("a transaction failed; its group was not written");
-            for answer in answers {
-                answer(Some(StoreError::Unavailable(
-                    "a transaction beside this one failed".into(),
-                )));
+            for (index, answer) in answers.into_iter().enumerate() {
+                let beside = "a transaction beside this one failed";
+                answer((index != failed).then(|| StoreError::Unavailable(beside.into())));
             }
             return;
         }

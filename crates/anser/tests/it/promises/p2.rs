@@ -1,14 +1,17 @@
 //! Exactly once: one result per (device, client_seq), however often it is retried.
 
 use anser_client::{Password, SendState};
-use anser_proto::{Code, ConversationId};
+use anser_proto::{
+    Code, ConversationId,
+    wire::{command_digest, outbox_digest},
+};
 
 use crate::support::{
     people::{Person, builder, numbered, storage},
     raw::{Raw, hello, push, send},
     server::Server,
     site::{Account, Site},
-    view::{Differences, Expected, View},
+    view::{Differences, Expected, View, text},
 };
 
 /// The bodies that a device holds of a conversation's messages, after everything came.
@@ -103,12 +106,37 @@ async fn p2_a_rolled_back_device_is_stale() {
     server.stop().await;
 }
 
+/// The server tells the digest of the last command: with the heads alone, a copy that gave as many
+/// numbers out again as it lost would look right.
+#[tokio::test]
+async fn p2_the_last_command_is_told_with_its_digest() {
+    let mut server = Server::start().await;
+    let (alice, _, chat) = server.friends().await;
+    let mut raw = Raw::online(&server, &alice).await;
+    pushed(&mut raw, chat, 1..=3).await;
+    let digest = outbox_digest(Some(command_digest(&send(chat, b"command 3"))));
+    let (_, welcome) = Raw::resume(&server, &alice, 0, 3).await;
+    assert_eq!((welcome.outbox_position, &welcome.outbox_digest), (3, &digest));
+    let reset = Raw::reset(&server, hello(&server, &alice, 1_000, 3).await).await;
+    assert_eq!((reset.outbox_position, &reset.outbox_digest), (3, &digest));
+    server.stop().await;
+}
+
+/// The copy lost two commands. Whether it gave out fewer new ones, as many or more: all arrive, and
+/// in their order.
 #[tokio::test]
 async fn p2_a_client_from_an_old_copy_of_its_storage_goes_on_as_a_new_device() {
-    let mut server = Server::start().await;
+    for new in [1, 2, 3, 70] {
+        let mut server = Server::start_with(Server::without_rate_limit).await;
+        old_copy_goes_on(&server, new).await;
+        server.stop().await;
+    }
+}
+
+async fn old_copy_goes_on(server: &Server, new: usize) {
     let [bob] = server.accounts(["bob"]).await;
     let password = || Password::new("alice", "correct horse", "laptop").or_register();
-    let file = |name| builder(&server).storage(storage(&server, name));
+    let file = |name| builder(server).storage(storage(server, name));
     let alice = Person::of(file("alice.redb"), password()).await;
     let account = Account {
         name: "alice".into(),
@@ -118,7 +146,7 @@ async fn p2_a_client_from_an_old_copy_of_its_storage_goes_on_as_a_new_device() {
     };
     let chat = server.befriend(&account, &bob).await;
     alice.client.online().await.expect("online");
-    let mut receiver = View::of(Person::online(&server, &bob).await);
+    let mut receiver = View::of(Person::online(server, &bob).await);
     let before = numbered("before the copy", 2);
     alice.send_all(chat, &before);
     receiver.messages(2).await;
@@ -134,12 +162,13 @@ async fn p2_a_client_from_an_old_copy_of_its_storage_goes_on_as_a_new_device() {
     receiver.messages(4).await;
     alice.client.shutdown().await;
 
-    // The copy knows nothing of the last two, and gives the first of their numbers out again.
+    // The copy knows nothing of the last two, and gives their numbers out again.
     let nowhere = file("copy.redb").connector("127.0.0.1:1");
     let alice = Person::of(nowhere, password()).await;
     let rolled_back = alice.client.device();
     assert_eq!(rolled_back, account.device);
-    alice.send_all(chat, &["from the copy".into()]);
+    let mut from_copy = numbered("from the copy", new);
+    alice.send_all(chat, &from_copy);
     alice.client.shutdown().await;
     let mut alice = Person::of(file("copy.redb"), password()).await;
     let new_device = alice
@@ -150,11 +179,19 @@ async fn p2_a_client_from_an_old_copy_of_its_storage_goes_on_as_a_new_device() {
         .await;
     let sent = alice.client.send(chat, "and on").expect("a place in the outbox");
     assert_eq!(sent.sent().await, SendState::Sent);
-    let seen = receiver.messages(6).await;
-    let from_copy = vec!["from the copy".to_owned(), "and on".to_owned()];
+    let seen = receiver.messages(4 + new + 1).await;
+    from_copy.push("and on".to_owned());
+    assert_eq!(seen.len(), 4 + new + 1);
     let expected =
         Expected::from([(rolled_back, [before, after].concat()), (new_device, from_copy)]);
-    assert_eq!(seen.len(), 6);
-    assert_eq!(receiver.now().differences(chat, &expected), Differences::default());
-    server.stop().await;
+    assert_eq!(receiver.now().differences(chat, &expected), Differences::default(), "{new} new");
+    // The copy's own view: what it had, what it had lost, and what it sent.
+    let held = alice.client.messages(chat, None, 100).expect("messages");
+    let texts = |messages: &[anser_client::Message]| {
+        messages.iter().map(|message| text(message).to_owned()).collect::<Vec<_>>()
+    };
+    let held = texts(&held);
+    assert_eq!(held[..], texts(&seen)[..held.len()], "{new} new");
+    assert!(held.len() >= 4, "what was lost is fetched: {held:?}");
+    alice.client.shutdown().await;
 }

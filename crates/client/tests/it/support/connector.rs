@@ -144,5 +144,6 @@ pub(crate) fn welcome(head: Seq, outbox_position: Seq) -> wire::Welcome {
             commands_in_flight_max: 64,
             entries_in_flight_max: 256,
         }),
+        ..<_>::default()
     }
 }

@@ -269,6 +269,8 @@ impl Model {
             device.skipped = device.outbox.len() as Seq;
         }
         let outbox_position = device.outbox.len() as Seq;
+        let last = device.outbox.last().and_then(|command| command.as_deref());
+        let outbox_digest = last.map(wire::command_digest);
         if same && hello.outbox_head < outbox_position {
             return Some(Greeting::DeviceStale);
         }
@@ -280,9 +282,12 @@ impl Model {
                 head,
                 floor: user.floor,
                 outbox_position,
+                outbox_digest,
                 inbox_position: device.inbox_position.min(hello.position),
             },
-            false => Greeting::Reset { epoch: self.epoch.clone(), head, outbox_position },
+            false => {
+                Greeting::Reset { epoch: self.epoch.clone(), head, outbox_position, outbox_digest }
+            }
         })
     }
 

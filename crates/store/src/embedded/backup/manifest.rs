@@ -84,9 +84,12 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// Pairs of hex digits and nothing else: `u8::from_str_radix` takes a sign, too.
 fn unhex(text: &str) -> Option<Vec<u8>> {
-    let pairs = text.as_bytes().chunks(2);
-    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let (pairs, []) = text.as_bytes().as_chunks() else { return None };
+    let byte = |[high, low]: &[u8; 2]| u8::try_from(digit(*high)? << 4 | digit(*low)?).ok();
+    pairs.iter().map(byte).collect()
 }
 
 const FILE: &str = "manifest";

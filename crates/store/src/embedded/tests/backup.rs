@@ -89,6 +89,11 @@ async fn a_damaged_or_unfinished_backup_is_refused() {
     assert!(matches!(newer, OpenError::NewerSchema { found: 99, .. }));
     let strange = refused(&manifest.replace("table im_message ", "table ../im_message "));
     assert!(strange.to_string().contains("not known"), "{strange}");
+    for key_check in ["abc", "+a", "a", "zz"] {
+        let line = format!("key_check {key_check}\n");
+        let strange = refused(&manifest.replace("key_check -\n", &line));
+        assert!(strange.to_string().contains("makes no sense"), "{strange}");
+    }
     std::fs::write(to.join("manifest"), &manifest).unwrap();
 
     let rows = to.join("im_message.rows");

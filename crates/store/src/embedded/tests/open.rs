@@ -17,6 +17,22 @@ async fn a_second_server_is_refused_with_a_sentence() {
 }
 
 #[tokio::test]
+async fn a_data_folder_is_made_with_those_above_it() {
+    let folder = Folder::new();
+    let deep = folder.0.path().join("a/b/../b/data");
+    for path in [&deep, &folder.0.path().join("data/")] {
+        Embedded::open(options(path)).unwrap().close().await.unwrap();
+        Embedded::open(options(path)).unwrap().close().await.unwrap();
+    }
+    let file = folder.0.path().join("file");
+    std::fs::write(&file, b"").unwrap();
+    for path in [&file, &file.join("data")] {
+        let refused = Embedded::open(options(path)).map(drop).unwrap_err();
+        assert!(matches!(refused, OpenError::Broken { .. }), "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn a_newer_schema_is_refused_with_a_sentence() {
     let folder = Folder::new();
     let store = Embedded::open(folder.options()).unwrap();
