@@ -5,7 +5,10 @@ use anser_server::{
     logging,
     node::{Addresses, Node, WrongMasterKey},
 };
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::{
+    fs::Mode,
+    process::{Resource, getrlimit, setrlimit, umask},
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
@@ -47,6 +50,8 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result {
     let config = loader.finish().map_err(Failure::config)?;
     logging::start(&config.log);
     raise_file_limit();
+    // What the server writes is its own user's only, whatever the shell's habit is.
+    umask(Mode::from_raw_mode(0o077));
     let secrets = init::prepare(&config.node.data_dir)?;
     let mut stop = Stop::listen()?;
     let node = Node::bind(config, secrets).await.map_err(|error| {

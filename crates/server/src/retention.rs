@@ -27,6 +27,9 @@ const CLOCK_JUMP_MAX_MS: u64 = 24 * 3600 * 1000;
 pub async fn run(store: Arc<dyn Store>, config: config::Retention) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // There from the start, so that an alarm can tell "fine" from "missing".
+    metrics::gauge!(RETENTION_STOPPED).set(0.0);
+    metrics::counter!(PRUNED_ENTRIES_TOTAL).increment(0);
     let (wall_start, start) = (clock::now_ms(), Instant::now());
     loop {
         ticks.tick().await;
