@@ -38,6 +38,8 @@ pub enum Fault {
     DropWhenFull,
     /// The sender is taken from the command's conversation check only: strangers may write.
     NoMemberCheck,
+    /// The client takes what the server has under its numbers for its own commands.
+    TrustOldCopy,
 }
 
 #[cfg(feature = "faults")]
@@ -60,6 +62,7 @@ impl Fault {
         (Self::SilentReject, "silent_reject"),
         (Self::DropWhenFull, "drop_when_full"),
         (Self::NoMemberCheck, "no_member_check"),
+        (Self::TrustOldCopy, "trust_old_copy"),
     ];
 
     /// Whether this process was started with the fault.
