@@ -102,6 +102,12 @@ impl Chat {
         }
     }
 
+    /// Something that took time is done.
+    fn on_answer(&mut self, answer: Answer) {
+        self.effects.on_answer();
+        self.view.handle_answer(answer);
+    }
+
     /// Everything that the client knows goes into the view.
     fn take_over(&mut self) {
         match self.effects.known() {

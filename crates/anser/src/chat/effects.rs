@@ -21,13 +21,15 @@ const ANSWERS_MAX: usize = 64;
 pub(super) struct Effects {
     client: Client,
     answers: mpsc::Sender<Answer>,
+    /// Calls whose answers were not taken yet.
+    unanswered: usize,
 }
 
 impl Effects {
     /// The other end gives what came of the calls that take time.
     pub(super) fn new(client: Client) -> (Self, mpsc::Receiver<Answer>) {
         let (answers, answered) = mpsc::channel(ANSWERS_MAX);
-        (Self { client, answers }, answered)
+        (Self { client, answers, unanswered: 0 }, answered)
     }
 
     /// What the client knows now.
@@ -45,7 +47,7 @@ impl Effects {
     }
 
     /// Does one thing. False: the user wants to leave.
-    pub(super) fn perform(&self, ask: Ask, view: &mut View) -> bool {
+    pub(super) fn perform(&mut self, ask: Ask, view: &mut View) -> bool {
         match ask {
             Ask::Quit => return false,
             Ask::Send(conversation, text) => match self.client.send(conversation, text.clone()) {
@@ -72,15 +74,20 @@ impl Effects {
 
     /// Something that was asked for is not answered yet.
     pub(super) fn is_busy(&self) -> bool {
-        // Each task that will answer holds a sender of its own.
-        self.answers.strong_count() > 1
+        self.unanswered > 0
     }
 
-    fn answer<F>(&self, call: impl FnOnce(Client) -> F)
+    /// An answer was taken.
+    pub(super) fn on_answer(&mut self) {
+        self.unanswered -= 1;
+    }
+
+    fn answer<F>(&mut self, call: impl FnOnce(Client) -> F)
     where
         F: Future<Output = Result<Relation, Error>> + Send + 'static,
     {
         let (call, answers) = (call(self.client.clone()), self.answers.clone());
+        self.unanswered += 1;
         tokio::spawn(async move {
             let answer = match call.await {
                 Ok(relation) => Answer::Relation(relation),
@@ -91,8 +98,9 @@ impl Effects {
         });
     }
 
-    fn fetch(&self, conversation: ConversationId, before: Option<Seq>) {
+    fn fetch(&mut self, conversation: ConversationId, before: Option<Seq>) {
         let (client, answers) = (self.client.clone(), self.answers.clone());
+        self.unanswered += 1;
         tokio::spawn(async move {
             let answer = match page(&client, conversation, before).await {
                 Ok((messages, has_more)) => Answer::Page(conversation, messages, has_more),

@@ -74,7 +74,7 @@ pub(super) async fn run(mut chat: Chat) -> io::Result<End> {
             Wake::Line(Some(line)) => chat.view.handle_line(&line),
             Wake::Line(None) => input_ended = true,
             Wake::Events(events) => chat.on_events(events),
-            Wake::Answer(answer) => chat.view.handle_answer(answer),
+            Wake::Answer(answer) => chat.on_answer(answer),
             Wake::Patience => takes_lines = true,
         }
     }

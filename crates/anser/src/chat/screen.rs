@@ -61,7 +61,7 @@ pub(super) async fn run(mut chat: Chat) -> io::Result<End> {
                 _ => {}
             },
             Wake::Events(events) => chat.on_events(events),
-            Wake::Answer(answer) => chat.view.handle_answer(answer),
+            Wake::Answer(answer) => chat.on_answer(answer),
             Wake::Refresh => {}
             Wake::Stop => return Ok(End::Left),
         }
