@@ -2,7 +2,8 @@
 
 use std::{
     ffi::OsStr,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
+    ops::Range,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::Duration,
@@ -36,6 +37,19 @@ pub(crate) struct Addresses {
     pub(crate) admin: PathBuf,
 }
 
+/// An address that nobody listens on now. Its port is below those that the system gives to
+/// outgoing connections: it is still free when a server comes back to it, however many clients
+/// knocked.
+fn free(ports: Range<u32>) -> String {
+    let count = ports.end - ports.start;
+    // Processes begin at different places.
+    let begin = std::process::id().wrapping_mul(61);
+    let address = |step| begin.wrapping_add(step) % count + ports.start;
+    let mut addresses = (0..count).map(|step| format!("127.0.0.1:{}", address(step)));
+    let is_free = |address: &String| TcpListener::bind(address).is_ok();
+    addresses.find(is_free).unwrap_or_else(|| "127.0.0.1:0".to_owned())
+}
+
 impl ServerProcess {
     /// Starts one on a data folder and waits until it is ready. It listens on the addresses of
     /// `like`, or on ports that are free.
@@ -47,15 +61,15 @@ impl ServerProcess {
         like: Option<&Addresses>,
         variables: impl IntoIterator<Item = (K, V)>,
     ) -> anyhow::Result<Self> {
-        let free = "127.0.0.1:0".to_owned();
-        let connector = like.map_or(free.clone(), |like| like.connector.to_string());
-        let api = like.map_or(free.clone(), |like| like.api.replace("http://", ""));
+        let connector =
+            like.map_or_else(|| free(20_000..25_000), |like| like.connector.to_string());
+        let api = like.map_or_else(|| free(25_000..30_000), |like| like.api.replace("http://", ""));
         let mut child = Command::new(std::env::current_exe()?)
             .arg("serve")
             .arg("--data-dir")
             .arg(data_dir)
             .args(["--connector-listen", &connector, "--api-listen", &api])
-            .args(["--ops-listen", &free])
+            .args(["--ops-listen", "127.0.0.1:0"])
             .envs(variables)
             .stdout(Stdio::piped())
             .kill_on_drop(true)

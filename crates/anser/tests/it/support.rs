@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod left_out;
 pub(crate) mod people;
+pub(crate) mod port;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod raw;

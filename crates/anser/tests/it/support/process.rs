@@ -13,7 +13,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{people::PATIENCE, site::Site};
+use super::{people::PATIENCE, port, site::Site};
 
 /// A configuration for load: rates that no person types at.
 pub(crate) const WITHOUT_RATE_LIMIT: [(&str, &str); 2] = [
@@ -60,8 +60,8 @@ impl Process {
     pub(crate) async fn start(variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
-        let free = "127.0.0.1:0".parse().expect("an address");
-        let site = Site { connector: free, api: free, admin: PathBuf::new(), folder };
+        let (connector, api) = (port::free(), port::free());
+        let site = Site { connector, api, admin: PathBuf::new(), folder };
         let pid = rustix::process::getpid();
         let mut process = Self { site, variables: variables.collect(), running: None, pid };
         process.spawn(&[]).await;

@@ -19,7 +19,7 @@ use anser_store::embedded;
 use tokio::{sync::oneshot, task::JoinHandle};
 
 pub(crate) use super::site::Account;
-use super::site::Site;
+use super::{port, site::Site};
 
 /// A running server with its own data folder.
 pub(crate) struct Server {
@@ -52,7 +52,7 @@ impl Server {
         std::fs::create_dir(&config.node.data_dir).expect("a data folder");
         for listen in [&mut config.connector.listen, &mut config.api.listen, &mut config.ops.listen]
         {
-            listen.set_port(0);
+            *listen = port::free();
         }
         change(&mut config);
         let secrets = Secrets {
