@@ -6,6 +6,7 @@ mod connections;
 mod demo;
 mod faults;
 mod hostile;
+mod operator;
 mod promises;
 mod scripts;
 mod support;
