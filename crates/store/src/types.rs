@@ -41,8 +41,8 @@ pub enum Record {
         client_seq: Seq,
         /// An encoded `wire::Command`.
         command: Bytes,
-        /// Server API: applied only if this key was never used; else `Repeat`, and the number is
-        /// not consumed.
+        /// Server API: applied only if no command with this key was applied; else `Repeat`, and the
+        /// number is not consumed. A rejected command does not use its key up.
         once: Option<Box<Hash>>,
     },
     /// A device stored its inbox up to `position`.

@@ -45,13 +45,15 @@ impl Run<'_> {
             Some(Kind::Read(read)) => self.read(origin, read),
             None => Err(Rejection(Code::UnknownCommand, 0)),
         };
-        if let Err(Rejection(code, conversation)) = rejected {
-            self.reject(origin, code, conversation);
-        }
         self.consume(origin, digest);
-        if let Some(once) = once {
-            self.set.once.insert(**once);
-            self.applied.once.push(**once);
+        match (rejected, once) {
+            // The key of a rejected command can be used again: a retry must not pass for done.
+            (Err(Rejection(code, conversation)), _) => self.reject(origin, code, conversation),
+            (Ok(()), Some(once)) => {
+                self.set.once.insert(**once);
+                self.applied.once.push(**once);
+            }
+            (Ok(()), None) => {}
         }
         Ok(Outcome::Applied)
     }

@@ -1,7 +1,7 @@
 //! Promise 2: exactly once.
 
 use anser_proto::wire::{command_digest, entry::Kind};
-use anser_proto::{Code, Seq};
+use anser_proto::{Code, ConversationId, Seq};
 
 use super::{Factory, Person, World, random_hash, send_bytes};
 use crate::{Greeting, Hello, Outcome, Record};
@@ -159,4 +159,16 @@ pub async fn p2_a_once_key_has_one_result(factory: &dyn Factory) {
     assert_eq!(world.one(once(3, random_hash())).await, Outcome::Applied);
     let kinds = world.kinds(bob.user, 0).await;
     assert_eq!(kinds.iter().filter(|kind| matches!(kind, Kind::Message(_))).count(), 3);
+
+    // What was rejected did not happen: the same key asks again.
+    let key = random_hash();
+    let mut nowhere = once(4, key);
+    if let Record::Command { command, .. } = &mut nowhere {
+        *command = send_bytes(ConversationId(77), 1, "order shipped");
+    }
+    assert_eq!(world.one(nowhere).await, Outcome::Applied, "rejected in place");
+    assert_eq!(world.one(once(5, key)).await, Outcome::Applied);
+    assert_eq!(world.one(once(6, key)).await, Outcome::Repeat);
+    let kinds = world.kinds(bob.user, 0).await;
+    assert_eq!(kinds.iter().filter(|kind| matches!(kind, Kind::Message(_))).count(), 4);
 }

@@ -130,7 +130,6 @@ impl Model {
         let device = self.devices.get_mut(&asked.device).expect("looked up above");
         device.outbox.push(Some(asked.command.clone()));
         device.seen_at_ms = self.now_ms;
-        self.once.extend(asked.once);
         Outcome::Applied
     }
 
@@ -143,6 +142,9 @@ impl Model {
             Some(command::Kind::Read(read)) => (read.conversation, self.read(asked, read)),
             None => (0, Err(Code::UnknownCommand)),
         };
+        if result.is_ok() {
+            self.once.extend(asked.once);
+        }
         if let Err(code) = result {
             let rejected = wire::Rejected {
                 device: asked.device.0,
