@@ -219,6 +219,14 @@ impl<'a> Connection<'a> {
         let now = Instant::now();
         let local = self.task.shared.local.lock();
         while let Some(next) = self.session.next_push() {
+            if next <= local.model.outbox.trimmed() {
+                // What an older connection had sent was applied after this Welcome was written, and its
+                // entries came before it could be pushed again here. It can not be pushed any more, and
+                // nothing may follow with a gap. The next Welcome stands behind it.
+                drop(local);
+                self.session.close(Code::Normal);
+                return;
+            }
             let Some(command) = local.model.outbox.command(next) else { break };
             if self.session.push(now, command).is_err() {
                 break;
