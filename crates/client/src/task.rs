@@ -3,6 +3,8 @@
 mod connection;
 mod renew;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
