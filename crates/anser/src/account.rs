@@ -75,6 +75,10 @@ impl Account {
             Some(identity) => is_ended(&rest, &identity.token).await,
             None => true,
         };
+        if needs_login {
+            // Before anything is asked: without the server the answer is of no use.
+            rest.server().await?;
+        }
         let login = Enter { account: self, rest: &rest, device: device_name(command) };
         let session = if needs_login {
             if identity.is_some() && given.is_none() {

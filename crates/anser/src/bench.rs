@@ -2,6 +2,7 @@
 //! reordered a message does not count, and the exit status says so.
 
 mod connect;
+mod floor;
 mod folder;
 mod machine;
 mod report;

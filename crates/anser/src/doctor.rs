@@ -152,7 +152,7 @@ fn free_space(config: &Config) -> Finding {
     let what = "free space";
     let floor = config.store.disk_floor_bytes;
     let mib = |bytes: u64| bytes >> 20;
-    let hint = "make room, or lower store.disk_floor";
+    let hint = "make room, or lower store.disk_floor_bytes";
     match disk::free_bytes(&config.node.data_dir) {
         Err(error) => fail(what, error.to_string(), "name the data folder with --data-dir"),
         Ok(free) if free < floor => {

@@ -6,7 +6,8 @@ use anser_client::ErrorKind;
 
 /// For `--help`.
 pub(crate) const EXIT_CODES_HELP: &str = "Exit status: 0 done; 1 failed, or a check failed; 2 wrong \
-usage; 69 the server can not be reached; 77 not allowed; 78 the configuration is wrong";
+usage; 69 the server can not be reached; 70 the disk failed; 77 not allowed; 78 the configuration \
+is wrong; 130 stopped by a second signal";
 
 /// Why a command ends without having done its work.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ impl Failure {
 
     /// Tells the error with its causes, and gives the exit status.
     pub(crate) fn report(&self) -> ExitCode {
-        eprintln!("anser: {:#}", self.error);
+        eprintln!("anser: {self}");
         ExitCode::from(self.status)
     }
 }
@@ -50,7 +51,17 @@ impl std::error::Error for Failure {}
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:#}", self.error)
+        let mut told = self.error.to_string();
+        f.write_str(&told)?;
+        for cause in self.error.chain().skip(1) {
+            let cause = cause.to_string();
+            // Some errors tell their cause themselves.
+            if !told.contains(&cause) {
+                write!(f, ": {cause}")?;
+            }
+            told = cause;
+        }
+        Ok(())
     }
 }
 

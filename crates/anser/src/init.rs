@@ -7,8 +7,11 @@ use std::{
     path::Path,
 };
 
-use anser_server::{config, secrets::Secrets};
-use anyhow::Context as _;
+use anser_server::{
+    config, node,
+    secrets::{self, Secrets},
+};
+use anyhow::{Context as _, anyhow};
 
 use crate::{
     failure::{Failure, Result},
@@ -22,7 +25,8 @@ use crate::{
 pub(crate) fn run(global: &Global) -> Result {
     let config = global.load()?;
     prepare(&config.node.data_dir)?;
-    println!("{} is ready; start with: anser serve", config.node.data_dir.display());
+    let data_dir = config.node.data_dir.display();
+    println!("{data_dir} is ready; start with: anser serve --data-dir {data_dir}");
     Ok(())
 }
 
@@ -47,6 +51,13 @@ pub(crate) fn prepare(data_dir: &Path) -> Result<Secrets> {
             Err(error) => Err(error),
         }
     };
+    let key = secrets::master_key_file(data_dir);
+    if node::database(data_dir).exists() && !key.exists() {
+        let path = key.display();
+        let text =
+            format!("{path} is missing, and a new one opens nothing of this data; put it back");
+        return Err(Failure::config(anyhow!(text)));
+    }
     make_folder(data_dir)?;
     prepare().with_context(|| format!("the data folder {}", data_dir.display()))?;
     Secrets::load_or_create(data_dir).map_err(Failure::config)

@@ -4,6 +4,7 @@ mod account;
 mod admin;
 mod backup;
 mod bench;
+mod chat;
 mod completions;
 mod config;
 mod demo;
@@ -41,6 +42,8 @@ enum Command {
     Serve(serve::Args),
     /// Make the data folder, configuration and secrets, and do not start
     Init,
+    /// Talk to friends; the account is made on first use
+    Chat(chat::Args),
     /// Manage accounts of the running server
     #[command(subcommand)]
     User(user::Command),
@@ -71,6 +74,7 @@ async fn main() -> ExitCode {
     let done = match command {
         Command::Serve(args) => serve::run(&global, args).await,
         Command::Init => init::run(&global),
+        Command::Chat(args) => chat::run(args).await,
         Command::User(command) => user::run(&global, command).await,
         Command::Doctor(args) => doctor::run(&global, args).await,
         Command::Config(command) => config::run(&global, command),

@@ -3,7 +3,7 @@
 
 use anser_server::{
     logging,
-    node::{Addresses, Node},
+    node::{Addresses, Node, WrongMasterKey},
 };
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -48,7 +48,9 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result {
     raise_file_limit();
     let secrets = init::prepare(&config.node.data_dir)?;
     let mut stop = Stop::listen()?;
-    let node = Node::bind(config, secrets).await?;
+    let node = Node::bind(config, secrets).await.map_err(|error| {
+        if error.is::<WrongMasterKey>() { Failure::config(error) } else { error.into() }
+    })?;
     announce(node.addresses());
     node.run(async move { stop.asked().await }).await?;
     Ok(())
@@ -98,8 +100,10 @@ fn announce(addresses: &Addresses) {
     } else {
         format!(" --server http://{}", addresses.api)
     };
-    println!("    anser chat --user alice{server}");
-    println!("    anser chat --user bob{server}");
+    // As this one was called: it need not be in the search path.
+    let anser = std::env::args().next().unwrap_or_else(|| "anser".into());
+    println!("    {anser} chat --user alice{server}");
+    println!("    {anser} chat --user bob{server}");
     println!("REST documentation: http://{}/docs", addresses.api);
     println!("ready");
 }

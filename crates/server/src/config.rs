@@ -128,7 +128,7 @@ pub struct Retention {
 pub struct Log {
     /// JSON lines instead of text.
     pub json: bool,
-    /// `error`, `warn`, `info`, `debug`, `trace`, or directives like `anser_server=debug`.
+    /// `error`, `warn`, `info`, `debug` or `trace`.
     pub level: String,
 }
 

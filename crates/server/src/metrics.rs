@@ -8,7 +8,7 @@ use std::{sync::OnceLock, time::Duration};
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-/// Gauge: authenticated connections now. Label `transport`: `tcp`, `ws`.
+/// Gauge: authenticated connections now.
 pub const CONNECTIONS: &str = "anser_connections";
 /// Counter: connections accepted.
 pub const CONNECTIONS_ACCEPTED_TOTAL: &str = "anser_connections_accepted_total";

@@ -8,7 +8,10 @@ use std::{
 };
 
 use anser_proto::rest;
-use anser_store::{Store, embedded::Embedded};
+use anser_store::{
+    Store,
+    embedded::{Embedded, FreeSpace},
+};
 use anyhow::Context as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -63,15 +66,32 @@ pub struct Addresses {
     pub admin: PathBuf,
 }
 
+/// The master key does not open what is in the data folder.
+#[derive(Debug, thiserror::Error)]
+#[error("the master key is not the one that this data was written with; put the right file back")]
+pub struct WrongMasterKey;
+
 impl Node {
     /// Opens the store and binds everything; nothing is served yet.
     ///
     /// # Errors
     /// The data folder is in use or damaged, the master key is not the one that this data was written
-    /// with, or an address can not be bound.
+    /// with ([`WrongMasterKey`]), or an address can not be bound.
     pub async fn bind(config: Config, secrets: Secrets) -> anyhow::Result<Self> {
+        Self::bind_with(config, secrets, None).await
+    }
+
+    /// Like [`Node::bind`], with another way to tell the free space: a test can not fill a disk.
+    ///
+    /// # Errors
+    /// As for `bind`.
+    pub async fn bind_with(
+        config: Config,
+        secrets: Secrets,
+        free_space: Option<FreeSpace>,
+    ) -> anyhow::Result<Self> {
         let metrics = metrics::install()?;
-        let store = open_store(&config)?;
+        let store = open_store(&config, free_space)?;
         let meta = store.meta().await?;
         check_master_key(&*store, &secrets).await?;
 
@@ -185,12 +205,13 @@ impl Node {
     }
 }
 
-fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+fn open_store(config: &Config, free_space: Option<FreeSpace>) -> anyhow::Result<Arc<dyn Store>> {
     let path = database(&config.node.data_dir);
     let options = anser_store::embedded::Options {
         memory_bytes: config.store.memory_bytes,
         disk_floor_bytes: config.store.disk_floor_bytes,
         body_bytes_max: config.connector.body_bytes_max,
+        free_space,
         ..anser_store::embedded::Options::new(&path)
     };
     let store = Embedded::open(options).with_context(|| format!("database {}", path.display()))?;
@@ -199,10 +220,7 @@ fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
 
 async fn check_master_key(store: &dyn Store, secrets: &Secrets) -> anyhow::Result<()> {
     let check = secrets.master_key.check();
-    anyhow::ensure!(
-        store.claim_key_check(check.clone()).await? == check,
-        "the master key is not the one that this data was written with; put the right file back"
-    );
+    anyhow::ensure!(store.claim_key_check(check.clone()).await? == check, WrongMasterKey);
     Ok(())
 }
 

@@ -5,24 +5,30 @@
 //! one `#[tokio::test]` of each. Nothing here knows an engine.
 
 mod accounts;
+mod members;
 mod p1_safe;
 mod p2_once;
 mod p3_holes;
 mod p5_resume;
 mod p7_receipts;
 mod p8_members;
+mod random;
 mod relations;
 mod world;
 
 pub use accounts::*;
+pub use members::*;
 pub use p1_safe::*;
 pub use p2_once::*;
 pub use p3_holes::*;
 pub use p5_resume::*;
 pub use p7_receipts::*;
 pub use p8_members::*;
+pub use random::*;
 pub use relations::*;
 pub use world::*;
+
+use p7_receipts::receipt;
 
 /// Makes a test of every promise for the factory that the expression gives.
 #[macro_export]
@@ -39,6 +45,7 @@ macro_rules! contract {
             p2_a_once_key_has_one_result
             p3_refusals_leave_no_holes
             p3_pruning_raises_the_floor_and_keeps_the_head
+            p3_pruning_passes_long_rows_of_receipts
             p3_a_number_is_never_used_again
             p4_a_device_keeps_its_order
             p5_a_known_position_is_welcome
@@ -57,6 +64,10 @@ macro_rules! contract {
             p8_closed_is_closed_for_both
             p10_every_rejection_is_told
             p10_garbage_consumes_nothing
+            members_all_get_the_message
+            members_are_told_of_each_reader
+            numbers_that_are_none_are_not_stored
+            numbers_end_where_a_double_does
             accounts_names_are_unique
             accounts_an_invitation_is_consumed_once
             accounts_a_token_ends_with_its_device
@@ -71,6 +82,15 @@ macro_rules! contract {
             snapshot_is_everything_at_its_head
             history_pages_say_what_is_beside_them
         );
+
+        #[tokio::test]
+        async fn random_operations_do_what_the_model_does() {
+            let seeds = $crate::contract::REGRESSION_SEEDS.iter().copied();
+            let seeds = seeds.chain($crate::contract::SEEDS);
+            for seed in seeds.chain([$crate::contract::fresh_seed()]) {
+                $crate::contract::random_operations(&$factory, seed).await;
+            }
+        }
     };
     (@each $factory:expr; $($name:ident)*) => {
         $(

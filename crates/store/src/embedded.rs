@@ -113,6 +113,7 @@ impl Embedded {
         let lock = opened.lock;
         let work = move || {
             let _alive = alive;
+            let _ends = EndsWithAPanic;
             let closed = writer.run(waiting);
             // The database was closed with the writer: the folder is free, and only then say so.
             drop(lock);
@@ -184,6 +185,18 @@ impl Embedded {
         let (closed, ended) = oneshot::channel();
         self.job(Job::Close(closed)).await?;
         ended.await.map_err(|_| self::closed())
+    }
+}
+
+/// Without its writer a process would look alive and answer nothing but `Unavailable`.
+struct EndsWithAPanic;
+
+impl Drop for EndsWithAPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("the writer of the store panicked; the process aborts");
+            std::process::abort();
+        }
     }
 }
 

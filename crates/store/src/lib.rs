@@ -45,8 +45,8 @@ pub trait Store: Send + Sync + 'static {
     // ---- the hot path ----
 
     /// Applies the records in order, all in one transaction with one sync, and says what became of
-    /// each. The apply rule is DESIGN section 4; a record that is refused ([`Outcome::Gap`],
-    /// [`Outcome::Conflict`] …) changes nothing and does not hinder the others.
+    /// each. The apply rule is DESIGN section 4; a record that is refused ([`Outcome::Refused`])
+    /// changes nothing and does not hinder the others.
     ///
     /// Idempotence key of a command: (device, client_seq). Acks are monotonic watermarks.
     /// All entries of the batch are in `Committed::entries`, ascending by seq within each user.

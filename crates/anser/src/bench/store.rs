@@ -18,6 +18,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use prost::Message as _;
 
 use super::{
+    floor,
     folder::Folder,
     machine,
     report::{Latencies, Report, per_second, rounded},
@@ -29,6 +30,9 @@ const CONCURRENT_SETUPS: usize = 256;
 /// Options of `anser bench store`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
+    /// Which store
+    #[arg(long, value_enum, default_value_t = Engine::Embedded, value_name = "URL")]
+    pub(crate) store: Engine,
     /// Tasks that commit batches, each waiting for its own
     #[arg(long, default_value_t = 1)]
     pub(crate) writers: usize,
@@ -49,10 +53,25 @@ pub(crate) struct Options {
     pub(crate) dir: Option<PathBuf>,
 }
 
+/// The stores that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Engine {
+    /// The embedded one, in a folder of its own
+    Embedded,
+}
+
 impl Default for Options {
     /// What `bench send --with-store` compares itself with.
     fn default() -> Self {
-        Self { writers: 1, batch: 256, seconds: 10, users: 100_000, size: 128, dir: None }
+        Self {
+            store: Engine::Embedded,
+            writers: 1,
+            batch: 256,
+            seconds: 10,
+            users: 100_000,
+            size: 128,
+            dir: None,
+        }
     }
 }
 
@@ -71,9 +90,12 @@ struct Sender {
 /// The store failed, or did not apply a command.
 pub(super) async fn run(options: &Options) -> anyhow::Result<Report> {
     let folder = Folder::create(options.dir.as_deref())?;
-    let mut settings = anser_store::embedded::Options::new(&folder.path().join("db"));
+    let floor = floor::measure(folder.path(), options.batch, options.size)?;
+    let mut settings = anser_store::embedded::Options::new(folder.path().join("db"));
     settings.memory_bytes = anser_server::config::Store::default().memory_bytes;
-    let store: Arc<dyn Store> = Arc::new(Embedded::open(settings)?);
+    let store: Arc<dyn Store> = match options.store {
+        Engine::Embedded => Arc::new(Embedded::open(settings)?),
+    };
     let senders = make_senders(&store, options.users / 2).await?;
 
     let before = store.stats();
@@ -104,6 +126,9 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<Report> {
     report.set("messages_per_commit", rounded(messages as f64 / commits as f64));
     report.set_latencies("commit_ms", &latencies);
     report.set("data_filesystem", folder.filesystem());
+    let share = report.number("store_msgs_per_s") / floor.number("floor_msgs_per_s");
+    report.merge(floor);
+    report.set("share_of_floor", rounded(share));
     Ok(report)
 }
 

@@ -1,9 +1,12 @@
 //! All integration tests in one binary: a file per promise or endpoint, against a real server over
 //! real sockets.
 
-mod support;
-
+mod chat;
+mod connections;
 mod demo;
+mod faults;
 mod hostile;
 mod promises;
 mod scripts;
+mod support;
+mod tidy;

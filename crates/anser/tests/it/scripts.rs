@@ -97,7 +97,7 @@ fn anser(server: &Server, command: &str, user: &str) -> Command {
     let mut anser = Command::new(env!("CARGO_BIN_EXE_anser"));
     anser
         .args([command, "--user", user, "--server"])
-        .arg(format!("http://{}", server.addresses.api))
+        .arg(format!("http://{}", server.api))
         .arg("--state-dir")
         .arg(server.folder().join("state"))
         .env("ANSER_PASSWORD", PASSWORD)
@@ -118,7 +118,7 @@ async fn join(server: &Server, user: &str) -> Account {
         password: PASSWORD.to_owned(),
         device_name: "test".to_owned(),
     };
-    let rest = Rest::new(&format!("http://{}", server.addresses.api)).expect("a client");
+    let rest = Rest::new(&format!("http://{}", server.api)).expect("a client");
     let session = rest.login(&login).await.expect("a session");
     let (user, device, token) = (session.user.id, session.device, session.token);
     Account { name: session.user.name, user, device, token }
@@ -198,7 +198,7 @@ async fn a_friend_of_yesterday_refuses() {
     let world = World::friends().await;
     // Alice's device knows Bob as a friend, and is not there when he changes his mind.
     ended(&world.send("alice", &["--to", "bob", "hello"]).await, 0);
-    let rest = Rest::new(&format!("http://{}", world.server.addresses.api)).expect("a client");
+    let rest = Rest::new(&format!("http://{}", world.server.api)).expect("a client");
     let bob = rest.with_token(&world.bob.token);
     let remove = RelationAction::Remove;
     bob.change_relation(world.alice.user, remove).await.expect("they part");

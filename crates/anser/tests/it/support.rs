@@ -1,5 +1,12 @@
-//! What the tests share: servers, accounts, and a client that speaks raw frames.
+//! What the tests are written with.
 
+pub(crate) mod audit;
+pub(crate) mod left_out;
 pub(crate) mod people;
+pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod raw;
+pub(crate) mod repository;
 pub(crate) mod server;
+pub(crate) mod site;
+pub(crate) mod view;

@@ -5,9 +5,7 @@
 
 use std::collections::VecDeque;
 
-#[cfg(feature = "faults")]
-use anser_proto::fault::Fault;
-use anser_proto::{ConversationId, Seq};
+use anser_proto::{ConversationId, Seq, fault::Fault};
 use anser_store::{Mark, NewEntry};
 
 /// Live entries kept while the window is full; more are read from the store when there is room.
@@ -47,6 +45,9 @@ impl Feed {
 
     /// New entries, contiguous and ending at `head`; perhaps only the newest.
     pub(super) fn news(&mut self, entries: Vec<NewEntry>, head: Seq) {
+        if Fault::DropWhenFull.is_on() && self.live.len() + entries.len() > LIVE_MAX {
+            return;
+        }
         self.head = self.head.max(head);
         let Some(first) = entries.first() else { return };
         let gap = self.live.back().is_some_and(|last| last.seq + 1 != first.seq);

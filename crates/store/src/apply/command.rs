@@ -64,7 +64,8 @@ impl Run<'_> {
             return reject(Code::NotMember);
         };
         let member = conversation.members.iter().any(|member| member.user == from.user);
-        if !(conversation.open && member) && !Fault::NoMemberCheck.is_on() {
+        let may_write = conversation.open && member;
+        if !may_write && !Fault::NoMemberCheck.is_on() {
             return reject(Code::NotMember);
         }
         if body.is_empty() {
@@ -141,7 +142,8 @@ impl Run<'_> {
             device: from.device.0,
             client_seq: from.client_seq,
             code: code.number(),
-            conversation,
+            // A stranger's number that is none of ours must not get into a log.
+            conversation: if conversation < NUMBER_MAX { conversation } else { 0 },
         };
         self.push(from.user, encode_entry(entry::Kind::Rejected(rejected)), Mark::Other);
     }
@@ -173,6 +175,9 @@ enum Numbering {
 
 /// Where a number stands relative to the device's position.
 fn numbering(device: &Device, client_seq: Seq, digest: u64) -> Result<Numbering, Code> {
+    if client_seq >= NUMBER_MAX {
+        return Err(Code::Malformed);
+    }
     if client_seq == device.outbox_position + 1 {
         return Ok(Numbering::Next);
     }

@@ -74,6 +74,45 @@ pub async fn p3_pruning_raises_the_floor_and_keeps_the_head(factory: &dyn Factor
     assert_eq!(world.head(bob.user).await, head + 1, "numbers go on");
 }
 
+/// A step passes rows that do not tell their age, and several steps at a time dig no hole.
+pub async fn p3_pruning_passes_long_rows_of_receipts(factory: &dyn Factory) {
+    let world = World::open(factory).await;
+    let (alice, bob, conversation) = world.friends().await;
+    for n in 1..=30 {
+        // All the messages come first in her inbox, then thirty receipts in a row.
+        world.commit(vec![alice.send(n, conversation, "old")]).await;
+    }
+    for n in 1..=30 {
+        world.commit(vec![bob.ack(n + 1, &[(conversation, n)])]).await;
+    }
+    world.commit(vec![bob.send(1, conversation, "old, too")]).await;
+    let moment = world.now() + 1;
+    world.now_ms.store(moment, std::sync::atomic::Ordering::Relaxed);
+    world.commit(vec![bob.send(2, conversation, "new")]).await;
+    let (a, b) = (world.head(alice.user).await, world.head(bob.user).await);
+    world.commit(vec![alice.ack(a, &[]), bob.ack(b, &[])]).await;
+
+    let mut pruned = 0;
+    loop {
+        let steps = [1, 9, 4].map(|rows_max| world.store.prune(moment, rows_max));
+        let [one, two, three] = steps;
+        let (one, two, three) = tokio::join!(one, two, three);
+        let rows: u64 = [one, two, three].into_iter().map(|step| step.expect("prunes")).sum();
+        pruned += rows;
+        for user in [alice.user, bob.user] {
+            let limit = PageLimit { entries: 100, bytes: 1 << 20 };
+            let page = world.store.read_inbox(user, 0, limit).await.expect("reads");
+            let floor = if let InboxPage::BelowFloor { floor } = page { floor } else { 1 };
+            // Checks that there is no hole above the floor.
+            world.inbox(user, floor - 1).await;
+        }
+        if rows == 0 {
+            break;
+        }
+    }
+    assert_eq!(pruned, (a - 1) + (b - 1), "all that is older than the last message");
+}
+
 /// With every row old and passed, the last one stays: the next number is counted from it.
 pub async fn p3_a_number_is_never_used_again(factory: &dyn Factory) {
     let mut world = World::open(factory).await;

@@ -6,7 +6,13 @@ use anser_proto::{Code, ConversationId, UserId};
 use super::{Factory, World};
 use crate::{Outcome, RelationAction};
 
-fn receipt(conversation: ConversationId, user: UserId, delivered: u64, read: u64) -> Kind {
+/// A receipt as the others get it.
+pub(super) fn receipt(
+    conversation: ConversationId,
+    user: UserId,
+    delivered: u64,
+    read: u64,
+) -> Kind {
     let (conversation, user) = (conversation.0, user.0);
     Kind::Receipt(anser_proto::wire::Receipt { conversation, user, delivered, read })
 }

@@ -16,6 +16,17 @@ use crate::*;
 pub trait Factory: Send + Sync {
     /// Opens the store; after its `close`, opens the same data again.
     async fn open(&self) -> Arc<dyn Store>;
+
+    /// Ends the store as kill -9 would, and opens the same data again. An engine whose data is in
+    /// another process has nothing to do but to let go.
+    async fn crash(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
+        drop(store);
+        self.open().await
+    }
+
+    /// Makes an open conversation of these members with key version 1, in the engine's own way while
+    /// no store is open: no verb makes one of other than two yet.
+    async fn group(&self, members: &[UserId]) -> ConversationId;
 }
 
 /// A user with one device, as most tests need them.
@@ -132,7 +143,8 @@ impl World {
         let mut entries: Vec<(Seq, wire::Entry)> = Vec::new();
         loop {
             let after = entries.last().map_or(after, |(seq, _)| *seq);
-            let limit = PageLimit { entries: 7, bytes: 1 << 20 };
+            // Odd pages, and more and more in one: some tests read much.
+            let limit = PageLimit { entries: 7 + entries.len(), bytes: 1 << 20 };
             let page = self.store.read_inbox(user, after, limit).await.expect("reads");
             let InboxPage::Entries { entries: page, head } = page else {
                 panic!("{after} is below the floor: {page:?}");

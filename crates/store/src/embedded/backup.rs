@@ -16,6 +16,7 @@ mod file;
 mod manifest;
 
 use std::fs::{self, File};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use fjall::{Iter, Keyspace, OwnedWriteBatch, PersistMode, Readable as _};
@@ -32,7 +33,8 @@ pub(super) fn write(engine: &Engine, to: &Path) -> Result<BackupReport> {
     let failed = |error: std::io::Error| {
         StoreError::Unavailable(format!("the backup to {} failed: {error}", to.display()))
     };
-    fs::create_dir_all(to).map_err(failed)?;
+    // Password hashes and wrapped keys are in there.
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(to).map_err(failed)?;
     if fs::read_dir(to).map_err(failed)?.next().is_some() {
         let reason = format!("the folder {} is not empty; back up into a new one", to.display());
         return Err(StoreError::Unavailable(reason));

@@ -76,8 +76,7 @@ impl View<'_> {
 
     /// The lowest entry number that exists, 1 when there was none yet.
     pub(super) fn floor(&self, user: UserId) -> Result<Seq> {
-        let row: Option<rows::FloorRow> = self.row("floor", &keys::floor(user))?;
-        Ok(row.map_or(1, |row| row.floor))
+        floor(self, user)
     }
 
     /// Rows `from ..= to` of one inbox or conversation.
@@ -120,6 +119,12 @@ pub(super) fn user(rows: &impl Rows, id: UserId) -> Result<Option<rows::UserRow>
 /// A device's row.
 pub(super) fn device(rows: &impl Rows, id: DeviceId) -> Result<Option<rows::DeviceRow>> {
     rows.row("device", &keys::device(id))
+}
+
+/// The lowest entry number of an inbox, 1 when nothing was pruned yet.
+pub(super) fn floor(rows: &impl Rows, user: UserId) -> Result<Seq> {
+    let row: Option<rows::FloorRow> = rows.row("floor", &keys::floor(user))?;
+    Ok(row.map_or(1, |row| row.floor))
 }
 
 fn last_seq(mut rows: Iter) -> Result<Seq> {

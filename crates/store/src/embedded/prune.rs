@@ -25,7 +25,14 @@ struct Piece {
 
 pub(super) async fn step(store: &Embedded, older_than_ms: u64, rows_max: usize) -> Result<u64> {
     let cursor = store.inner.shared.prune_cursor.load(Relaxed);
-    let search = move |engine: &Engine| find(engine, cursor, older_than_ms, rows_max);
+    let search = move |engine: &Engine| {
+        let (pieces, next) = find(engine, cursor, older_than_ms, rows_max)?;
+        if pieces.is_empty() && cursor > 0 {
+            // Only what was looked at from the first user on is done.
+            return find(engine, 0, older_than_ms, rows_max);
+        }
+        Ok((pieces, next))
+    };
     let (pieces, cursor) = store.read(search).await?;
     store.inner.shared.prune_cursor.store(cursor, Relaxed);
     if pieces.is_empty() {
@@ -44,17 +51,18 @@ fn find(
 ) -> Result<(Vec<Piece>, u64)> {
     let view = engine.view();
     let mut pieces: Vec<Piece> = Vec::new();
-    let mut left = rows_max as u64;
+    let mut left = rows_max.max(1) as u64;
     let users = keys::user(UserId(cursor))..=keys::user(UserId(u64::MAX));
     for row in view.snapshot.range(&engine.small, users) {
         let key = row.key().map_err(broken)?;
         let user = UserId(keys::last_number(&key).unwrap_or_default());
-        if left == 0 {
-            return Ok((pieces, user.0));
-        }
         if let Some(piece) = piece(&view, user, older_than_ms, left)? {
             left -= piece.to - piece.from + 1;
             pieces.push(piece);
+        }
+        if left == 0 {
+            // This user may have more.
+            return Ok((pieces, user.0));
         }
     }
     Ok((pieces, 0))
@@ -69,14 +77,18 @@ fn piece(
     let head = view.inbox_head(user)?;
     let from = view.floor(user)?;
     let bound = passed(view, user, older_than_ms)?.min(head.saturating_sub(1));
-    let bound = bound.min(from.saturating_add(rows_max - 1));
+    let most = from.saturating_add(rows_max - 1);
     let mut to = from - 1;
     if from <= bound {
         for (seq, row) in (from..).zip(view.rows(&view.engine.inbox, user.0, from, bound)) {
             match message_of(&row.value().map_err(broken)?) {
                 Some(message) if message.created_at_ms >= older_than_ms => break,
-                Some(_) => to = seq,
+                Some(_) => to = seq.min(most),
+                // The message that tells the age of these may stand beyond what this step takes.
                 None => {}
+            }
+            if to == most {
+                break;
             }
         }
     }
@@ -96,20 +108,22 @@ fn passed(rows: &impl Rows, user: UserId, since_ms: u64) -> Result<Seq> {
     Ok(passed)
 }
 
-/// Raises the floors and removes the rows below them, after a second look at the devices: one may
-/// have come back since the search.
+/// Raises the floors and removes the rows below them, after a second look at devices and floors: a
+/// device may have come back since the search.
 fn remove(tx: &mut Tx<'_>, pieces: &[Piece], older_than_ms: u64) -> Result<u64> {
     let mut count = 0;
     for piece in pieces {
         let to = piece.to.min(passed(tx, piece.user, older_than_ms)?);
-        if to < piece.from {
+        // Another step may have been here since: a floor never sinks.
+        let floor = engine::floor(tx, piece.user)?;
+        if to < floor {
             continue;
         }
         tx.put(&keys::floor(piece.user), &FloorRow { floor: to + 1 });
-        for seq in piece.from..=to {
+        for seq in floor..=to {
             tx.prune_entry(piece.user, seq);
         }
-        count += to - piece.from + 1;
+        count += to + 1 - floor;
     }
     Ok(count)
 }

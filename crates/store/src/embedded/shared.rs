@@ -66,11 +66,11 @@ impl Watch {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
     }
 
-    fn busy(&self) -> Duration {
-        match self.busy_since.load(Relaxed) {
-            0 => Duration::ZERO,
-            since => Duration::from_millis((self.now() + 1).saturating_sub(since)),
-        }
+    /// How long the writer is at the same thing, when that is longer than any disk takes.
+    fn hang(&self, now: u64) -> Option<Duration> {
+        let since = self.busy_since.load(Relaxed);
+        let busy = Duration::from_millis((now + 1).saturating_sub(since));
+        (since > 0 && busy > COMMIT_HANGS_AFTER).then_some(busy)
     }
 }
 
@@ -78,8 +78,7 @@ impl Watch {
 /// Ends when the other end of `alive` is dropped.
 pub(super) fn watchdog(shared: &Arc<Shared>, alive: &Receiver<()>) {
     while alive.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
-        let busy = shared.watch.busy();
-        if busy > COMMIT_HANGS_AFTER {
+        if let Some(busy) = shared.watch.hang(shared.watch.now()) {
             tracing::error!(?busy, "a commit hangs; the process aborts");
             std::process::abort();
         }
@@ -88,3 +87,33 @@ pub(super) fn watchdog(shared: &Arc<Shared>, alive: &Receiver<()>) {
 
 /// One sync takes 0.2-0.4 ms; a stalled journal rotation tens of ms; ten seconds is no disk.
 const COMMIT_HANGS_AFTER: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_hangs_after_ten_seconds_and_rest_never_does() {
+        let watch = Watch { started: Instant::now(), busy_since: AtomicU64::new(0) };
+        let hour = 3_600_000;
+        assert_eq!(watch.hang(watch.now() + hour), None, "it rests");
+
+        watch.begin();
+        // As stored: the moment plus one, so that a commit in the first millisecond counts.
+        let began = watch.busy_since.load(Relaxed) - 1;
+        assert_eq!(watch.hang(began), None);
+        assert_eq!(watch.hang(began + 10_000), None, "ten seconds are not more than ten");
+        assert_eq!(watch.hang(began + 10_001), Some(Duration::from_millis(10_001)));
+        assert_eq!(watch.hang(began.saturating_sub(5)), None, "a look from before the beginning");
+
+        watch.end();
+        assert_eq!(watch.hang(began + hour), None, "done");
+    }
+
+    #[test]
+    fn a_commit_that_began_with_the_process_is_no_rest() {
+        let watch = Watch { started: Instant::now(), busy_since: AtomicU64::new(0) };
+        watch.busy_since.store(1, Relaxed);
+        assert!(watch.hang(10_001).is_some());
+    }
+}

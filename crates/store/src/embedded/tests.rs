@@ -3,14 +3,18 @@
 mod backup;
 mod disk;
 mod fixture;
+mod folder;
 mod kill;
 mod open;
+mod panic;
 
 use std::sync::Arc;
 
+use anser_proto::{ConversationId, UserId};
 use async_trait::async_trait;
 
-use super::{Embedded, Options};
+use super::rows::{ConversationRow, MemberRow};
+use super::{Embedded, Options, keys};
 use crate::Store;
 use crate::contract::Factory;
 
@@ -36,6 +40,39 @@ fn options(path: &std::path::Path) -> Options {
 impl Factory for Folder {
     async fn open(&self) -> Arc<dyn Store> {
         Arc::new(Embedded::open(self.options()).unwrap())
+    }
+
+    /// What the files hold at this moment is what a killed process leaves.
+    async fn crash(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
+        let (db, image) = (self.0.path().join("db"), self.0.path().join("image"));
+        folder::copy(&db, &image);
+        store.close().await.unwrap();
+        std::fs::remove_dir_all(&db).unwrap();
+        std::fs::rename(&image, &db).unwrap();
+        self.open().await
+    }
+
+    async fn group(&self, members: &[UserId]) -> ConversationId {
+        let store = Embedded::open(self.options()).unwrap();
+        let id = ConversationId::random();
+        let users = members.to_vec();
+        let row = ConversationRow {
+            kind: 2,
+            open: true,
+            key_version: 1,
+            members: users.iter().map(|user| user.0).collect(),
+        };
+        let write = store.write(move |tx| {
+            tx.put(&keys::conversation(id), &row);
+            for user in users {
+                tx.put(&keys::member(id, user), &MemberRow::default());
+                tx.put_bytes(&keys::membership(user, id), &[]);
+            }
+            Ok(())
+        });
+        write.await.unwrap();
+        store.close().await.unwrap();
+        id
     }
 }
 

@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use anser_client::{
-    Client, Content, Event, Events, FileStorage, MemoryStorage, Session, Storage, Transport,
+    Builder, Client, Content, Credentials, Event, Events, FileStorage, MemoryStorage, Session,
+    Storage, Transport,
 };
 use anser_proto::{
     ConversationId, Seq,
     rest::{LoggedIn, User},
 };
 
-use super::server::{Account, Server};
+use super::site::{Account, Site};
 
 /// Only a failing test waits so long.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One device of a person, connected by the SDK.
 pub(crate) struct Person {
@@ -23,42 +24,33 @@ pub(crate) struct Person {
 
 impl Person {
     /// A device that keeps its state in memory.
-    pub(crate) async fn online(server: &Server, account: &Account) -> Self {
-        let person = Self::open(server, account, MemoryStorage::default()).await;
+    pub(crate) async fn online(site: &Site, account: &Account) -> Self {
+        let person = Self::open(site, account, MemoryStorage::default()).await;
         person.client.online().await.expect("online");
         person
     }
 
     /// A device that keeps its state in `file` inside the server's folder.
-    pub(crate) async fn with_file(server: &Server, account: &Account, file: &str) -> Self {
-        let storage = FileStorage::open(server.folder().join(file)).expect("a storage");
-        Self::open(server, account, storage).await
+    pub(crate) async fn with_file(site: &Site, account: &Account, file: &str) -> Self {
+        Self::open(site, account, storage(site, file)).await
     }
 
-    pub(crate) async fn open(server: &Server, account: &Account, storage: impl Storage) -> Self {
-        Self::open_over(server, account, storage, Transport::Tcp).await
+    pub(crate) async fn open(site: &Site, account: &Account, storage: impl Storage) -> Self {
+        Self::open_over(site, account, storage, Transport::Tcp).await
     }
 
     pub(crate) async fn open_over(
-        server: &Server,
+        site: &Site,
         account: &Account,
         storage: impl Storage,
         transport: Transport,
     ) -> Self {
-        let user = User {
-            id: account.user,
-            name: account.name.clone(),
-            display_name: account.name.clone(),
-        };
-        let session =
-            Session::new(LoggedIn { user, device: account.device, token: account.token.clone() });
-        let (client, events) = Client::builder(format!("http://{}", server.addresses.api))
-            .transport(transport)
-            .storage(storage)
-            .backoff(Duration::from_millis(5), Duration::from_millis(100))
-            .open(session)
-            .await
-            .expect("a client");
+        Self::of(builder(site).transport(transport).storage(storage), session(account)).await
+    }
+
+    /// A device that is set up in its own way.
+    pub(crate) async fn of(builder: Builder, credentials: impl Credentials) -> Self {
+        let (client, events) = builder.open(credentials).await.expect("a client");
         Self { client, events }
     }
 
@@ -120,6 +112,24 @@ impl Person {
         })
         .await
     }
+}
+
+/// A client of this server that reconnects as fast as tests want it.
+pub(crate) fn builder(site: &Site) -> Builder {
+    Client::builder(format!("http://{}", site.api))
+        .backoff(Duration::from_millis(5), Duration::from_millis(100))
+}
+
+/// The session of an account's device.
+pub(crate) fn session(account: &Account) -> Session {
+    let (name, display_name) = (account.name.clone(), account.name.clone());
+    let user = User { id: account.user, name, display_name };
+    Session::new(LoggedIn { user, device: account.device, token: account.token.clone() })
+}
+
+/// A storage in `file` inside the server's folder.
+pub(crate) fn storage(site: &Site, file: &str) -> FileStorage {
+    FileStorage::open(site.folder().join(file)).expect("a storage")
 }
 
 /// `count` texts that tell their place.

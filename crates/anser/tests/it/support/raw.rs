@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::server::{Account, Server};
+use super::site::{Account, Site};
 
 /// No answer of a healthy server takes this long; only a failing test waits so.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -24,17 +24,59 @@ pub(crate) struct Raw {
 
 impl Raw {
     /// Connects and says nothing.
-    pub(crate) async fn connect(server: &Server) -> Self {
-        let stream = TcpStream::connect(server.addresses.connector).await.expect("a connection");
+    pub(crate) async fn connect(site: &Site) -> Self {
+        let stream = TcpStream::connect(site.connector).await.expect("a connection");
         Self { stream, buffer: BytesMut::new() }
     }
 
     /// Connects as a device that has stored nothing, and waits until it is caught up.
-    pub(crate) async fn online(server: &Server, account: &Account) -> Self {
-        let mut raw = Self::connect(server).await;
-        raw.send(hello(server, account, 0, 0).await).await;
+    pub(crate) async fn online(site: &Site, account: &Account) -> Self {
+        let mut raw = Self::connect(site).await;
+        raw.send(hello(site, account, 0, 0).await).await;
         raw.welcome().await;
         raw
+    }
+
+    /// Connects as a device at these positions.
+    pub(crate) async fn resume(
+        site: &Site,
+        account: &Account,
+        position: Seq,
+        outbox_head: Seq,
+    ) -> (Self, wire::Welcome) {
+        let mut raw = Self::connect(site).await;
+        raw.send(hello(site, account, position, outbox_head).await).await;
+        let welcome = raw.welcome().await;
+        (raw, welcome)
+    }
+
+    /// Says a Hello that must be answered by a Reset, which ends the connection.
+    pub(crate) async fn reset(site: &Site, hello: Frame) -> wire::Reset {
+        let mut raw = Self::connect(site).await;
+        raw.send(hello).await;
+        match raw.next().await {
+            Frame::Reset(reset) => {
+                assert!(raw.try_next().await.is_none(), "nothing follows a Reset");
+                reset
+            }
+            other => panic!("expected Reset, got {other:?}"),
+        }
+    }
+
+    /// Says that everything up to `position` is stored here.
+    pub(crate) async fn ack(&mut self, position: Seq) {
+        self.send(Frame::Ack(wire::Ack { position })).await;
+    }
+
+    /// Reads entries up to number `last`, which must come without a hole, from `first` on.
+    pub(crate) async fn entries(&mut self, first: Seq, last: Seq) -> Vec<wire::Entry> {
+        let mut entries = Vec::new();
+        for expected in first..=last {
+            let (seq, entry) = self.entry().await;
+            assert_eq!(seq, expected);
+            entries.push(entry);
+        }
+        entries
     }
 
     /// The Welcome that must come next.
@@ -110,7 +152,7 @@ impl Raw {
 
 /// The Hello of a device at `position`.
 pub(crate) async fn hello(
-    server: &Server,
+    site: &Site,
     account: &Account,
     position: Seq,
     outbox_head: Seq,
@@ -118,7 +160,7 @@ pub(crate) async fn hello(
     Frame::Hello(wire::Hello {
         version: 1,
         token: account.token.clone(),
-        epoch: server.status().await.epoch,
+        epoch: site.status().await.epoch,
         position,
         outbox_head,
         outbox_trimmed: 0,

@@ -1,40 +1,41 @@
 //! A server inside the test's process: ports chosen by the operating system, kept over a restart.
 
-use std::path::Path;
-
-use anser_proto::{
-    ConversationId, DeviceId, UserId,
-    rest::{
-        LoggedIn,
-        admin::{BefriendMany, BefriendedMany, CreateSession, CreateUsers, CreatedUsers, Status},
+use std::{
+    ops::Deref,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
-    seal::Key,
 };
+
+use anser_proto::seal::Key;
 use anser_server::{
     config::Config,
-    node::{Addresses, Node},
+    node::{self, Node},
     secrets::{MasterKey, Secrets},
 };
-use serde::{Serialize, de::DeserializeOwned};
-use tempfile::TempDir;
+use anser_store::embedded;
 use tokio::{sync::oneshot, task::JoinHandle};
+
+pub(crate) use super::site::Account;
+use super::site::Site;
 
 /// A running server with its own data folder.
 pub(crate) struct Server {
-    pub(crate) addresses: Addresses,
+    site: Site,
     config: Config,
     secrets: Secrets,
-    folder: TempDir,
+    free_bytes: Arc<AtomicU64>,
     running: Option<(oneshot::Sender<()>, JoinHandle<anyhow::Result<()>>)>,
 }
 
-/// A user with one device.
-#[derive(Clone)]
-pub(crate) struct Account {
-    pub(crate) name: String,
-    pub(crate) user: UserId,
-    pub(crate) device: DeviceId,
-    pub(crate) token: String,
+impl Deref for Server {
+    type Target = Site;
+
+    fn deref(&self) -> &Site {
+        &self.site
+    }
 }
 
 impl Server {
@@ -58,19 +59,30 @@ impl Server {
             master_key: MasterKey::new(*Key::random().bytes()),
             server_api_key: anser_server::token::mint("anser_api_"),
         };
-        let node = Node::bind(config.clone(), secrets.clone()).await.expect("a node");
+        let free_bytes = Arc::new(AtomicU64::new(u64::MAX));
+        let node = bind(&config, &secrets, &free_bytes).await;
         let addresses = node.addresses().clone();
         config.connector.listen = addresses.connector;
         config.api.listen = addresses.api;
         config.ops.listen = addresses.ops;
-        let running = Some(run(node));
-        Self { addresses, config, secrets, folder, running }
+        let site = Site {
+            connector: addresses.connector,
+            api: addresses.api,
+            admin: addresses.admin,
+            folder,
+        };
+        Self { site, config, secrets, free_bytes, running: Some(run(node)) }
     }
 
     /// For tests that send more than a person types.
     pub(crate) fn without_rate_limit(config: &mut Config) {
         config.connector.commands_per_second = 1_000_000;
         config.connector.commands_burst = 1_000_000;
+    }
+
+    /// What the server is told to be free on its disk.
+    pub(crate) fn set_free_bytes(&self, bytes: u64) {
+        self.free_bytes.store(bytes, Relaxed);
     }
 
     /// Stops as on SIGTERM.
@@ -82,66 +94,41 @@ impl Server {
 
     /// Starts again on the same ports and data.
     pub(crate) async fn start_again(&mut self) {
-        let node = Node::bind(self.config.clone(), self.secrets.clone()).await.expect("a node");
+        let node = bind(&self.config, &self.secrets, &self.free_bytes).await;
+        self.site.admin = node.addresses().admin.clone();
         self.running = Some(run(node));
     }
 
-    /// The folder that holds the data folder.
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
+    /// Starts again on the same ports, with the data of a backup in a new folder.
+    pub(crate) async fn start_restored(&mut self, backup: &Path) {
+        let data_dir = self.site.folder().join("restored");
+        let key_check = self.secrets.master_key.check();
+        embedded::restore(backup, &node::database(&data_dir), &key_check).expect("a restore");
+        self.config.node.data_dir = data_dir;
+        self.start_again().await;
+    }
+
+    /// Changes what the next start goes by.
+    pub(crate) fn configure(&mut self, change: impl FnOnce(&mut Config)) {
+        change(&mut self.config);
+    }
+
+    /// The data folder.
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.config.node.data_dir
     }
 
     /// The key of the server API.
     pub(crate) fn server_api_key(&self) -> &str {
         &self.secrets.server_api_key
     }
+}
 
-    /// Makes users with these names and one device each.
-    pub(crate) async fn accounts<const N: usize>(&self, names: [&str; N]) -> [Account; N] {
-        let names = names.map(str::to_owned).to_vec();
-        let created: CreatedUsers = self.admin("/admin/users/batch", &CreateUsers { names }).await;
-        let accounts = created.users.into_iter().map(|created| Account {
-            name: created.user.name,
-            user: created.user.id,
-            device: created.device,
-            token: created.token,
-        });
-        accounts.collect::<Vec<_>>().try_into().unwrap_or_else(|_| panic!("{N} accounts"))
-    }
-
-    /// Another device of the same user.
-    pub(crate) async fn device(&self, account: &Account) -> Account {
-        let path = format!("/admin/users/{}/sessions", account.name);
-        let body = CreateSession { device_name: "another".into() };
-        let session: LoggedIn = self.admin(&path, &body).await;
-        Account { device: session.device, token: session.token, ..account.clone() }
-    }
-
-    /// Makes two users friends.
-    pub(crate) async fn befriend(&self, one: &Account, other: &Account) -> ConversationId {
-        let pairs = vec![[one.user, other.user]];
-        let made: BefriendedMany =
-            self.admin("/admin/relations/batch", &BefriendMany { pairs }).await;
-        made.conversations[0]
-    }
-
-    /// The server's own view of itself.
-    pub(crate) async fn status(&self) -> Status {
-        let answer = self.admin_client().get("http://localhost/admin/status").send().await;
-        answer.expect("an answer").json().await.expect("a status")
-    }
-
-    async fn admin<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> T {
-        let url = format!("http://localhost{path}");
-        let answer = self.admin_client().post(url).json(body).send().await.expect("an answer");
-        let text = answer.text().await.expect("a whole answer");
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}: {text}"))
-    }
-
-    fn admin_client(&self) -> reqwest::Client {
-        let socket = self.addresses.admin.clone();
-        reqwest::Client::builder().unix_socket(socket).build().expect("a client")
-    }
+async fn bind(config: &Config, secrets: &Secrets, free_bytes: &Arc<AtomicU64>) -> Node {
+    let free_bytes = free_bytes.clone();
+    let probe: embedded::FreeSpace = Arc::new(move || free_bytes.load(Relaxed));
+    let node = Node::bind_with(config.clone(), secrets.clone(), Some(probe)).await;
+    node.expect("a node")
 }
 
 fn run(node: Node) -> (oneshot::Sender<()>, JoinHandle<anyhow::Result<()>>) {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Error, ErrorKind, Read, Result, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
@@ -28,10 +29,15 @@ struct Running {
     sha256: Sha256,
 }
 
+/// A new file that only its owner can read.
+pub(super) fn create_private(path: &Path) -> Result<File> {
+    File::options().write(true).create_new(true).mode(0o600).open(path)
+}
+
 impl RowWriter {
     /// A new file.
     pub(super) fn create(path: &Path) -> Result<Self> {
-        let file = BufWriter::with_capacity(BUFFER_BYTES, File::create_new(path)?);
+        let file = BufWriter::with_capacity(BUFFER_BYTES, create_private(path)?);
         Ok(Self { file, sum: Running::default() })
     }
 

@@ -1,9 +1,10 @@
 //! The manifest of a backup: lines of words, so that a person and a shell can read it.
 
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
+
+use super::file::create_private;
 
 pub(super) struct Manifest {
     pub(super) schema: u32,
@@ -33,7 +34,7 @@ impl Manifest {
             text.push_str(&format!("table {name} {rows} {bytes} {sha256}\n"));
         }
         text.push_str("end\n");
-        let mut file = File::create_new(folder.join(FILE))?;
+        let mut file = create_private(&folder.join(FILE))?;
         file.write_all(text.as_bytes())?;
         file.sync_all()
     }

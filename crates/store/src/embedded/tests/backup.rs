@@ -1,6 +1,9 @@
 //! Backup and restore.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
+
+use anser_proto::{ConversationId, UserId};
 
 use super::{Folder, options};
 use crate::contract::World;
@@ -30,6 +33,11 @@ async fn a_backup_restores_everything_under_a_new_epoch() {
     assert!(sizes.sum::<u64>() > report.bytes);
     assert!(world.store.backup(&to).await.is_err(), "not over another backup");
 
+    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&to), 0o700, "password hashes and wrapped keys are in there");
+    for file in std::fs::read_dir(&to).unwrap() {
+        assert_eq!(mode(&file.unwrap().path()), 0o600);
+    }
     let restored = tempfile::tempdir().unwrap();
     let other_key = restore(&to, restored.path(), &[0xcd; 9]).unwrap_err();
     assert!(matches!(other_key, OpenError::OtherKey(_)), "{other_key}");
@@ -112,5 +120,9 @@ fn folder_of(folder: &tempfile::TempDir) -> Borrowed {
 impl crate::contract::Factory for Borrowed {
     async fn open(&self) -> Arc<dyn crate::Store> {
         Arc::new(Embedded::open(options(&self.0)).unwrap())
+    }
+
+    async fn group(&self, _: &[UserId]) -> ConversationId {
+        unreachable!("not of use here")
     }
 }

@@ -1,24 +1,32 @@
 //! Promise 1 under kill -9: a child process writes under load and is killed, again and again; each
-//! time everything that it was told is there, without holes, and writing goes on.
+//! time everything that it was told is there, without holes, and writing goes on. The rounds write
+//! more than a journal holds, so some of them find a journal that was rotated, and one that is full.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
 
-use anser_proto::wire::entry::Kind;
+use anser_proto::wire::{self, entry::Kind};
 use anser_proto::{ConversationId, DeviceId, UserId};
+use prost::Message as _;
 
 use super::{Folder, options};
 use crate::contract::{Person, World, decode};
 use crate::embedded::Embedded;
-use crate::{Batch, HistoryRange, Outcome, Store};
+use crate::{Batch, HistoryRange, Outcome, Record, Store};
 
 const PAIRS: usize = 4;
 const ROUNDS: usize = 5;
-/// Acked batches before the kill: about 10 MiB of rows, so memtables rotate and flush meanwhile.
-const ACKS_PER_ROUND: usize = 80;
-const BATCH: u64 = 32;
+/// Acked batches before the kill: about 20 MiB of journal, so memtables rotate and flush meanwhile,
+/// and in the fourth round the journal (64 MiB) does.
+const ACKS_PER_ROUND: usize = 100;
+const BATCH: u64 = 8;
+const BODY_BYTES: usize = 8000;
+/// The longest wait for an ack. A store that halts its writes for ever gives none.
+const ACK_WITHIN: Duration = Duration::from_secs(60);
 const FOLDER: &str = "ANSER_STORE_KILL_TEST";
 
 /// A sender and where they send.
@@ -51,6 +59,8 @@ async fn p1_kill_9_under_load_loses_nothing_that_was_acked() {
         }
         world.store.close().await.unwrap();
     }
+    let last = last_journal(folder.0.path());
+    assert!(last > 0, "the journal was rotated");
 }
 
 /// Not a test of its own: what the child process runs.
@@ -73,17 +83,38 @@ async fn child_writes_until_it_is_killed() {
 
 /// Sends batches for ever and tells each one that was acked.
 async fn write(store: Arc<dyn Store>, sender: Sender, index: usize, mut position: u64) {
-    let body = "x".repeat(1000);
     loop {
         let numbers = position + 1..=position + BATCH;
-        let send = |n| sender.person.send(n, sender.conversation, &body);
-        let records = numbers.map(send).collect();
+        let records = numbers.map(|n| message(sender, n)).collect();
         let committed = store.commit(Batch { records, now_ms: 1 }).await.unwrap();
         assert!(committed.outcomes.iter().all(|outcome| *outcome == Outcome::Applied));
         position += BATCH;
         let mut out = std::io::stdout().lock();
         writeln!(out, "acked {index} {position}").and_then(|()| out.flush()).unwrap();
     }
+}
+
+/// A body that does not shrink when it is compressed, as sealed ones do not.
+fn message(sender: Sender, client_seq: u64) -> Record {
+    let mut random = client_seq << 8 | sender.person.device.0 << 32 | 1;
+    let bytes = std::iter::repeat_with(|| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random.to_le_bytes()
+    });
+    let body = bytes.flatten().take(BODY_BYTES).collect::<Vec<_>>().into();
+    let send = wire::Send { conversation: sender.conversation.0, key_version: 1 };
+    let kind = Some(wire::command::Kind::Send(send));
+    sender.person.command(client_seq, wire::Command { kind, body }.encode_to_vec())
+}
+
+/// The number of the newest journal.
+fn last_journal(folder: &Path) -> u64 {
+    let number = |file: std::fs::DirEntry| file.path().file_stem()?.to_str()?.parse().ok();
+    let files = std::fs::read_dir(folder.join("db")).unwrap().map(|file| file.unwrap());
+    let journals = files.filter(|file| file.path().extension().is_some_and(|end| end == "jnl"));
+    journals.filter_map(number).max().unwrap()
 }
 
 /// Runs a child until it acked enough, kills it, and notes all that it was able to say.
@@ -96,8 +127,18 @@ fn kill_after_acks(folder: &Path, acked: &mut [u64]) {
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (tell, told) = sync_channel(16);
+    std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| tell.send(line)));
     let mut acks = 0;
-    for line in lines.map_while(Result::ok) {
+    loop {
+        let line = match told.recv_timeout(ACK_WITHIN) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                child.kill().unwrap();
+                panic!("no ack within {ACK_WITHIN:?} after {acks} acks");
+            }
+        };
         // The harness prints the test's name in front of the first line.
         let Some(at) = line.find("acked ") else { continue };
         let mut words = line[at..].split(' ').skip(1);

@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Every check of the repository. Installs what it needs (Debian, root), or says what to install.
+# Ends with a plain count; the exit status is 0 only when nothing failed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+cargo=${CARGO:-cargo}
+tools=${XDG_CACHE_HOME:-$HOME/.cache}/anser/tools
+deny_version=0.20.2
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+passed=0 failed=0 skipped=0
+
+# Tests that need a tool fail without it here; `cargo test` alone lists them as left out.
+export ANSER_TEST_ALL=1
+# Nothing but the tests decides what is broken.
+unset ANSER_FAULT
+
+check() { # NAME COMMAND...
+    local name=$1
+    shift
+    echo "== $name"
+    if "$@"; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "== $name FAILED"
+    fi
+}
+
+# A step whose output tells how many tests passed, failed and were ignored.
+tests() { # NAME COMMAND...
+    local name=$1
+    shift
+    echo "== $name"
+    "$@" 2>&1 | tee "$log"
+    local status=${PIPESTATUS[0]}
+    local count
+    count=$(awk '/^test result:/ { p += $4; f += $6; i += $8 } END { print p+0, f+0, i+0 }' "$log")
+    read -r p f i <<<"$count"
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + i))
+    # A crate that does not compile, or a process that died, counts no failed test.
+    if [ "$status" -ne 0 ] && [ "$f" -eq 0 ]; then
+        failed=$((failed + 1))
+    fi
+    if [ "$p" -eq 0 ]; then
+        echo "== $name ran no test"
+        failed=$((failed + 1))
+    fi
+}
+
+need() { # COMMAND PACKAGE
+    command -v "$1" >/dev/null && return
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+        echo "== installing $2"
+        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$2" >/dev/null
+    fi
+    command -v "$1" >/dev/null && return
+    echo "== $1 is missing; install the package $2"
+    exit 1
+}
+
+need cc build-essential
+need strace strace
+if ! "$tools/bin/cargo-deny" --version 2>/dev/null | grep -qx "cargo-deny $deny_version"; then
+    echo "== installing cargo-deny $deny_version"
+    $cargo install --quiet --locked --root "$tools" --version "$deny_version" cargo-deny || exit 1
+fi
+
+check "format" $cargo fmt --all --check
+check "clippy" $cargo clippy --locked --workspace --all-targets -- -D warnings
+check "clippy, with faults" \
+    $cargo clippy --locked --workspace --all-targets --features anser/faults -- -D warnings
+check "build" $cargo build --locked -p anser
+tests "tests" $cargo test --locked --workspace --no-fail-fast
+check "documentation" env RUSTDOCFLAGS="-D warnings" $cargo doc --locked --workspace --no-deps
+check "licences, bans, sources" "$tools/bin/cargo-deny" --locked check bans licenses sources
+
+echo
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]

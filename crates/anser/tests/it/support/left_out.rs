@@ -1,0 +1,30 @@
+//! Tests that need a program which is not everywhere: a plain `cargo test` leaves them out and
+//! says so;
+//! `make test` sets `ANSER_TEST_ALL` and wants them all.
+
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+};
+
+/// Whether a program is there. If not, says on standard error which test is left out for it, past
+/// the test harness, which shows the output of failed tests only.
+///
+/// # Panics
+/// When the program is missing and nothing may be left out.
+pub(crate) fn has(program: &str, test: &str) -> bool {
+    let mut version = Command::new(program);
+    version.arg("-V").stdout(Stdio::null()).stderr(Stdio::null());
+    if version.status().is_ok_and(|status| status.success()) {
+        return true;
+    }
+    assert!(!everything_is_wanted(), "{test} needs {program}, which is not installed");
+    let line = format!("left out: {test} (needs {program}, which is not installed)\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    false
+}
+
+#[expect(clippy::disallowed_methods, reason = "a switch of the test run, not of Anser")]
+fn everything_is_wanted() -> bool {
+    std::env::var_os("ANSER_TEST_ALL").is_some()
+}

@@ -1,0 +1,151 @@
+//! A server as a process of its own, which can be killed: ports and data are kept over a restart.
+
+use std::{
+    ops::Deref,
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+use super::{people::PATIENCE, site::Site};
+
+/// A configuration for load: rates that no person types at.
+pub(crate) const WITHOUT_RATE_LIMIT: [(&str, &str); 2] = [
+    ("ANSER_CONNECTOR__COMMANDS_PER_SECOND", "1000000"),
+    ("ANSER_CONNECTOR__COMMANDS_BURST", "1000000"),
+];
+
+/// A running server. Dropping it kills the process.
+pub(crate) struct Process {
+    site: Site,
+    variables: Vec<(String, String)>,
+    running: Option<Child>,
+    /// The server itself where `running` is a program that watches it.
+    pid: Pid,
+}
+
+/// What a server says of itself before it is ready.
+struct Said {
+    connector: String,
+    api: String,
+    admin: PathBuf,
+}
+
+impl Deref for Process {
+    type Target = Site;
+
+    fn deref(&self) -> &Site {
+        &self.site
+    }
+}
+
+impl Process {
+    /// Starts on a new data folder, with variables that configure it.
+    pub(crate) async fn start(variables: &[(&str, &str)]) -> Self {
+        Self::start_under(&[], variables).await
+    }
+
+    /// Starts as the child of another program, such as strace.
+    pub(crate) async fn start_under(program: &[String], variables: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        let free = "127.0.0.1:0".parse().expect("an address");
+        let site = Site { connector: free, api: free, admin: PathBuf::new(), folder };
+        let pid = rustix::process::getpid();
+        let mut process = Self { site, variables: variables.collect(), running: None, pid };
+        process.spawn(program).await;
+        process
+    }
+
+    /// Changes or adds a variable for the next start.
+    pub(crate) fn configure(&mut self, name: &str, value: &str) {
+        self.variables.retain(|(known, _)| known != name);
+        self.variables.push((name.into(), value.into()));
+    }
+
+    /// Kills it as a power cut would: it learns nothing and finishes nothing.
+    pub(crate) async fn kill(&mut self) {
+        let mut child = self.running.take().expect("the server runs");
+        kill_process(self.pid, Signal::KILL).expect("the server can be killed");
+        let status = child.wait().await.expect("the process was waited for");
+        assert!(!status.success(), "the server was killed, yet ended with {status}");
+    }
+
+    /// Starts again on the same ports and data.
+    pub(crate) async fn start_again(&mut self) {
+        self.spawn(&[]).await;
+    }
+
+    /// Stops it as an operator would.
+    pub(crate) async fn terminate(&mut self) -> ExitStatus {
+        let mut child = self.running.take().expect("the server runs");
+        kill_process(self.pid, Signal::TERM).expect("the server can be told to stop");
+        let ended = timeout(PATIENCE, child.wait()).await;
+        ended.expect("the server stops").expect("the process was waited for")
+    }
+
+    /// The folder of its data.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.site.folder().join("data")
+    }
+
+    async fn spawn(&mut self, program: &[String]) {
+        assert!(self.running.is_none(), "one server at a time");
+        let words = program.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_anser")]);
+        let words: Vec<&str> = words.collect();
+        let mut child = Command::new(words[0])
+            .args(&words[1..])
+            .arg("serve")
+            .arg("--data-dir")
+            .arg(self.data_dir())
+            .args(["--connector-listen", &self.site.connector.to_string()])
+            .args(["--api-listen", &self.site.api.to_string()])
+            .args(["--ops-listen", "127.0.0.1:0"])
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .env("ANSER_LOG__LEVEL", "error")
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the server starts");
+        let said = timeout(PATIENCE, read_until_ready(&mut child)).await.expect("it gets ready");
+        self.site.connector = said.connector.parse().expect("an address");
+        self.site.api = said.api.trim_start_matches("http://").parse().expect("an address");
+        self.site.admin = said.admin;
+        let pid = child.id().expect("it runs");
+        let pid = if program.is_empty() { pid } else { only_child(pid) };
+        let pid = i32::try_from(pid).expect("a process id");
+        self.pid = Pid::from_raw(pid).expect("a process id is not 0");
+        self.running = Some(child);
+    }
+}
+
+async fn read_until_ready(child: &mut Child) -> Said {
+    let stdout = child.stdout.take().expect("a standard output");
+    let mut lines = BufReader::new(stdout).lines();
+    let mut said = Said { connector: String::new(), api: String::new(), admin: PathBuf::new() };
+    loop {
+        let line = lines.next_line().await.expect("a line");
+        let line = line.expect("the server gets ready before it ends");
+        match line.split_once(' ') {
+            Some(("connector", address)) => said.connector = address.into(),
+            Some(("api", url)) => said.api = url.into(),
+            Some(("admin", path)) => said.admin = path.into(),
+            _ if line == "ready" => return said,
+            _ => {}
+        }
+    }
+}
+
+fn only_child(pid: u32) -> u32 {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let children = std::fs::read_to_string(path).expect("the kernel tells children");
+    let children: Vec<&str> = children.split_whitespace().collect();
+    assert_eq!(children.len(), 1, "the program runs the server and nothing else");
+    children[0].parse().expect("a process id")
+}
