@@ -8,6 +8,7 @@ mod judges;
 mod received;
 mod stage;
 mod trouble;
+mod tunnel;
 
 use std::time::Duration;
 

@@ -36,6 +36,7 @@ pub(super) async fn play(stage: &mut Stage, checks: &mut Checks) -> anyhow::Resu
     day.away().await?;
     let mut tablet = day.second_device().await?;
     day.power_cut(&tablet).await?;
+    day.tunnels().await?;
     day.strangers().await?;
     day.evening(&mut tablet).await
 }
@@ -154,7 +155,7 @@ impl<'a> Day<'a> {
 
     /// Everybody meets the server once more, so that nothing can be on its way any longer.
     async fn evening(&mut self, tablet: &mut Device) -> anyhow::Result<()> {
-        self.checks.chapter("6. The end of the day");
+        self.checks.chapter("7. The end of the day");
         let Self { checks, laptop, phone, sent, .. } = self;
         for device in [laptop, phone, tablet] {
             device.leave().await?;

@@ -1,9 +1,11 @@
 //! A device of a person in the story: the SDK with its state in a file, and a record of all it
 //! gets, which outlives that the device is away.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use anser_client::{Client, Events, FileStorage, Password, SendHandle, proto::ConversationId};
+use anser_client::{
+    Builder, Client, Events, FileStorage, Password, SendHandle, proto::ConversationId,
+};
 use anyhow::Context as _;
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -24,11 +26,11 @@ pub(super) struct Device {
     server: String,
     file: PathBuf,
     received: Arc<watch::Sender<Received>>,
-    open: Option<Open>,
+    on: Option<SwitchedOn>,
 }
 
 /// The device while it is switched on.
-struct Open {
+struct SwitchedOn {
     client: Client,
     reader: JoinHandle<()>,
 }
@@ -53,9 +55,18 @@ impl Device {
         let Plan { name, user_name, server, file } = plan;
         let received = Arc::new(watch::Sender::new(Received::after(before)));
         let server = server.to_owned();
-        let mut device = Self { name, user_name, server, file, received, open: None };
+        let mut device = Self { name, user_name, server, file, received, on: None };
         device.come_back().await?;
         Ok(device)
+    }
+
+    /// Is switched on, with frames going to this address and reconnects that do not wait.
+    ///
+    /// # Errors
+    /// The state can not be opened.
+    pub(super) async fn come_back_through(&mut self, connector: SocketAddr) -> anyhow::Result<()> {
+        let builder = Client::builder(&self.server).connector(connector.to_string());
+        self.open(builder.backoff(Duration::ZERO, Duration::ZERO)).await
     }
 
     /// Is switched on, as it was when it was switched off.
@@ -63,8 +74,7 @@ impl Device {
     /// # Errors
     /// The state can not be opened.
     pub(super) async fn come_back(&mut self) -> anyhow::Result<()> {
-        let server = self.server.clone();
-        self.open_at(&server).await
+        self.open(Client::builder(&self.server).backoff(BACKOFF.0, BACKOFF.1)).await
     }
 
     /// Is switched on where there is no network.
@@ -72,19 +82,15 @@ impl Device {
     /// # Errors
     /// The state can not be opened.
     pub(super) async fn come_back_without_network(&mut self) -> anyhow::Result<()> {
-        self.open_at(NOWHERE).await
+        self.open(Client::builder(NOWHERE).backoff(BACKOFF.0, BACKOFF.1)).await
     }
 
-    async fn open_at(&mut self, server: &str) -> anyhow::Result<()> {
+    async fn open(&mut self, builder: Builder) -> anyhow::Result<()> {
         let credentials = Password::new(self.user_name, PASSWORD, self.name).or_register();
-        let opened = Client::builder(server)
-            .storage(FileStorage::open(&self.file)?)
-            .backoff(BACKOFF.0, BACKOFF.1)
-            .open(credentials)
-            .await;
+        let opened = builder.storage(FileStorage::open(&self.file)?).open(credentials).await;
         let (client, events) = opened.with_context(|| format!("{} does not start", self.name))?;
         let reader = tokio::spawn(record(events, self.received.clone()));
-        self.open = Some(Open { client, reader });
+        self.on = Some(SwitchedOn { client, reader });
         Ok(())
     }
 
@@ -93,9 +99,9 @@ impl Device {
     /// # Errors
     /// The record failed.
     pub(super) async fn leave(&mut self) -> anyhow::Result<()> {
-        if let Some(open) = self.open.take() {
-            open.client.shutdown().await;
-            open.reader.await?;
+        if let Some(on) = self.on.take() {
+            on.client.shutdown().await;
+            on.reader.await?;
         }
         Ok(())
     }
@@ -105,8 +111,8 @@ impl Device {
     /// # Errors
     /// The device is switched off.
     pub(super) fn client(&self) -> anyhow::Result<&Client> {
-        let open = self.open.as_ref();
-        Ok(&open.with_context(|| format!("{} is switched off", self.name))?.client)
+        let on = self.on.as_ref();
+        Ok(&on.with_context(|| format!("{} is switched off", self.name))?.client)
     }
 
     /// What it got so far, and a way to wait for more.

@@ -7,7 +7,7 @@ use anser_client::{
 use anyhow::Context as _;
 use tempfile::TempDir;
 
-use super::device::Plan;
+use super::{device::Plan, tunnel::Tunnel};
 use crate::process::{Addresses, ServerProcess};
 
 /// What differs from the default configuration: the burst is faster than a person writes, and a log
@@ -42,6 +42,14 @@ impl Stage {
     pub(super) fn plan(&self, name: &'static str, user_name: &'static str) -> Plan<'_> {
         let file = self.folder.path().join(format!("{name}.redb"));
         Plan { name, user_name, server: &self.addresses.api, file }
+    }
+
+    /// A network to the server that breaks so many times.
+    ///
+    /// # Errors
+    /// There is no free port.
+    pub(super) async fn tunnel(&self, times: usize) -> anyhow::Result<Tunnel> {
+        Ok(Tunnel::to(self.addresses.connector, times).await?)
     }
 
     /// Ends the server as a power cut would.

@@ -18,6 +18,9 @@ const BURST: (usize, usize) = (150, 50);
 /// The server is killed when the phone has so many messages of the burst.
 const KILL_AT: usize = 40;
 
+/// Messages from the train, and how often its network breaks.
+const TUNNELS: (usize, usize) = (600, 30);
+
 impl Day<'_> {
     /// The server dies.
     pub(super) async fn power_cut(&mut self, tablet: &Device) -> anyhow::Result<()> {
@@ -62,9 +65,32 @@ impl Day<'_> {
         Ok(())
     }
 
+    /// The connection breaks while messages are on their way.
+    pub(super) async fn tunnels(&mut self) -> anyhow::Result<()> {
+        self.checks.chapter("5. Alice's train goes through tunnels");
+        self.laptop.leave().await?;
+        self.laptop.come_back_without_network().await?;
+        self.checks.say(&format!("She writes {} messages without network.", TUNNELS.0));
+        self.alice_writes(&numbered("From the train", 1..=TUNNELS.0))?;
+        self.laptop.leave().await?;
+        self.checks.say("The network comes, and breaks again and again while they are sent.");
+        let tunnel = self.stage.tunnel(TUNNELS.1).await?;
+        self.laptop.come_back_through(tunnel.address()).await?;
+        self.both_have_all("has everything, once, in order").await;
+        let breaks = tunnel.breaks();
+        let enough = if breaks > 1 { Ok(()) } else { Err(format!("it broke {breaks} times")) };
+        self.checks.holds("though it broke on the way", enough);
+        let newest = self.sent.count() as Seq;
+        let delivered = move |got: &Received| at_least(got.ticks.0, newest, "delivered up to");
+        self.checks.got("all are delivered", &self.laptop, delivered).await;
+        self.checks.say(&format!("It broke {breaks} times."));
+        self.laptop.leave().await?;
+        self.laptop.come_back().await
+    }
+
     /// Who may not write is told so.
     pub(super) async fn strangers(&mut self) -> anyhow::Result<()> {
-        self.checks.chapter("5. Who is no friend is refused, and told so");
+        self.checks.chapter("6. Who is no friend is refused, and told so");
         let plan = self.stage.plan("Mallory's computer", "mallory");
         let file = plan.file.clone();
         let mut stranger = Device::new(plan, self.sent.clone()).await?;

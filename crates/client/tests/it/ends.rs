@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anser_client::{Client, Event, MemoryStorage, SendState, Session, Transport};
+use anser_client::{Client, Event, FileStorage, MemoryStorage, SendState, Session, Transport};
 use anser_proto::{Code, Frame, wire};
 use tokio::io::AsyncWriteExt;
 
@@ -169,4 +169,18 @@ async fn websocket_messages_hold_many_frames_or_parts_of_the_log() {
     }
     client.shutdown().await;
     while soon(events.next()).await.is_some() {}
+}
+
+/// Whoever waits for the end may open the storage again at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storage_is_free_when_its_client_has_ended() {
+    let world = World::new().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("alice.redb");
+    for round in 0..100 {
+        let storage = FileStorage::open(&file);
+        let storage = storage.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        let alice = world.open(storage).await;
+        alice.client.shutdown().await;
+    }
 }
