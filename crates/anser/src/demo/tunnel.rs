@@ -1,5 +1,6 @@
-//! A bad network between a device and the server: it breaks while commands are on their way, so that the
-//! device can not know which of them arrived, and the server does not notice that it is gone.
+//! A bad network between a device and the server: it breaks while commands are on their way, so
+//! that the device can not know which of them arrived, and the server does not notice that it is
+//! gone.
 
 use std::{io, net::SocketAddr};
 
@@ -63,8 +64,8 @@ impl Drop for Tunnel {
     }
 }
 
-/// Passes a connection on until it ends, or breaks it off after so many bytes to the server and gives
-/// the server's end of it.
+/// Passes a connection on until it ends, or breaks it off after so many bytes to the server and
+/// gives the server's end of it.
 async fn pass(
     device: TcpStream,
     server: SocketAddr,
