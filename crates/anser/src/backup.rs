@@ -68,8 +68,7 @@ pub(crate) fn restore(global: &Global, args: &RestoreArgs) -> Result {
     init::make_folder(&data_dir)?;
     let place = || -> anyhow::Result<()> {
         init::make_folder(master_key.parent().unwrap_or(&data_dir))?;
-        std::fs::copy(&args.master_key, &master_key)?;
-        init::make_private(&master_key)?;
+        init::copy_key(&args.master_key, &master_key)?;
         embedded::restore(&args.backup, &node::database(&data_dir), &key.check())?;
         Ok(())
     };

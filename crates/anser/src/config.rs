@@ -1,16 +1,15 @@
 //! `anser config`: what the configuration is, where it comes from, and a copy of the master key.
 
-use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf};
+use std::path::{Path, PathBuf};
 
 use anser_server::{config, secrets};
-use anyhow::Context as _;
 use clap::Subcommand;
 use serde_json::json;
 
 use crate::{
     failure::{Failure, Result},
     global::Global,
-    output,
+    init, output,
 };
 
 /// Tells `doctor` that a copy of the master key exists elsewhere.
@@ -69,22 +68,13 @@ fn show(global: &Global, as_json: bool) -> Result {
     Ok(())
 }
 
-fn export_key(global: &Global, file: &PathBuf) -> Result {
+fn export_key(global: &Global, file: &Path) -> Result {
     let data_dir = global.load()?.node.data_dir;
     if file.exists() {
         let text = format!("{} exists; name a new file for the copy", file.display());
         return Err(Failure::check(text));
     }
-    let master_key = secrets::master_key_file(&data_dir);
-    let key =
-        std::fs::read(&master_key).with_context(|| format!("reading {}", master_key.display()))?;
-    let export = || {
-        let mut options = std::fs::OpenOptions::new();
-        let mut copy = options.write(true).create_new(true).mode(0o600).open(file)?;
-        copy.write_all(&key)?;
-        copy.sync_all()
-    };
-    export().with_context(|| format!("writing {}", file.display()))?;
+    init::copy_key(&secrets::master_key_file(&data_dir), file)?;
     std::fs::write(data_dir.join(EXPORTED_MARK), "")?;
     println!("the master key is in {}; keep it safe and apart from backups", file.display());
     Ok(())

@@ -3,7 +3,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
 };
 
@@ -36,9 +36,16 @@ pub(crate) fn make_folder(path: &Path) -> Result {
     Ok(made.with_context(|| format!("making {}", path.display()))?)
 }
 
-/// Makes a file that only its owner can read.
-pub(crate) fn make_private(file: &Path) -> io::Result<()> {
-    fs::set_permissions(file, fs::Permissions::from_mode(0o600))
+/// Copies a key to a new file that only its owner can read, synced.
+pub(crate) fn copy_key(from: &Path, to: &Path) -> Result {
+    let key = fs::read(from).with_context(|| format!("reading {}", from.display()))?;
+    let write = || {
+        let mut options = fs::OpenOptions::new();
+        let mut copy = options.write(true).create_new(true).mode(0o600).open(to)?;
+        io::Write::write_all(&mut copy, &key)?;
+        copy.sync_all()
+    };
+    Ok(write().with_context(|| format!("writing {}", to.display()))?)
 }
 
 /// Makes the folder, the configuration file and the secrets, as far as they are missing.
