@@ -221,20 +221,6 @@ impl Client {
         self.learn(&relation, before)
     }
 
-    /// Like [`Client::history_page`]: the messages, and whether the server has older ones.
-    ///
-    /// # Errors
-    /// As for [`Client::history_page`].
-    pub async fn history(
-        &self,
-        conversation: ConversationId,
-        range: Range,
-        limit: u32,
-    ) -> Result<(Vec<Message>, bool)> {
-        let page = self.history_page(conversation, range, limit).await?;
-        Ok((page.messages, page.more_before))
-    }
-
     /// A page of a conversation's history from the server, opened, rising: also what this device
     /// never held. Nothing of it is stored. `limit` is at most the server's `page_max`, 200 by
     /// default.
@@ -242,7 +228,7 @@ impl Client {
     /// # Errors
     /// `Refused` with `not_found`, or with `invalid_request` when `limit` is above the maximum;
     /// `Unreachable`.
-    pub async fn history_page(
+    pub async fn history(
         &self,
         conversation: ConversationId,
         range: Range,

@@ -125,7 +125,9 @@ async fn page(
             return Ok((held, has_more));
         }
     }
-    client.history(conversation, before.map_or(Range::Latest, Range::Before), PAGE).await
+    let range = before.map_or(Range::Latest, Range::Before);
+    let page = client.history(conversation, range, PAGE).await?;
+    Ok((page.messages, page.more_before))
 }
 
 async fn change(

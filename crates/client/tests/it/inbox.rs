@@ -176,7 +176,7 @@ async fn history_on_demand_is_opened_and_not_stored() {
     let older = page(vec![bobs(1, "long ago"), bobs(2, "later")]);
     let request = "GET /v1/conversations/7/messages?limit=2&around=2";
     world.rest.set(request, &anser_proto::rest::Messages { more_after: true, ..older });
-    let page = soon(alice.client.history_page(CHAT, Range::Around(2), 2)).await.expect("a page");
+    let page = soon(alice.client.history(CHAT, Range::Around(2), 2)).await.expect("a page");
     let texts: Vec<_> = page.messages.iter().map(|message| message.content.clone()).collect();
     assert_eq!(texts, ["long ago", "later"].map(|text| Content::Text(text.to_owned())));
     assert_eq!((page.more_before, page.more_after), (false, true));

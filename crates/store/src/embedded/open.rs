@@ -163,8 +163,9 @@ impl Sizes {
         Self {
             cache_bytes: memory_bytes / 4,
             // Three keyspaces, and a full one is flushed while its successor fills.
-            // A flush is one sync of this many bytes, which the journal's syncs wait for: with 4
-            // MiB the 99th percentile of a commit under full load is half of that with 8 MiB.
+            // A flush is one sync of this many bytes, and a commit may wait for it. Measured with
+            // TABLE_BYTES: both together halve the 99th percentile under full load, against 8 MiB
+            // here and tables of 64 MiB (docs/benchmarks.md).
             memtable_bytes: (memory_bytes / 32).clamp(MIB, 64 * MIB),
             // A journal is at least 64 MiB; it is given back when the rows in it are flushed.
             journal_bytes: 512 * MIB,
