@@ -50,9 +50,18 @@ fn free(ports: Range<u32>) -> String {
     addresses.find(is_free).unwrap_or_else(|| "127.0.0.1:0".to_owned())
 }
 
+/// How a server is started.
+pub(crate) struct Launch<'a> {
+    pub(crate) data_dir: &'a Path,
+    /// It listens where that one did; `None`: on ports that are free.
+    pub(crate) like: Option<&'a Addresses>,
+    /// Where its log goes.
+    pub(crate) stderr: Stdio,
+}
+
 impl ServerProcess {
-    /// Starts one on a data folder and waits until it is ready. It listens on the addresses of
-    /// `like`, or on ports that are free.
+    /// Starts one on a data folder and waits until it is ready; its log goes where this process's
+    /// goes.
     ///
     /// # Errors
     /// It ended before it was ready; it told why on standard error.
@@ -61,6 +70,18 @@ impl ServerProcess {
         like: Option<&Addresses>,
         variables: impl IntoIterator<Item = (K, V)>,
     ) -> anyhow::Result<Self> {
+        Self::launch(Launch { data_dir, like, stderr: Stdio::inherit() }, variables).await
+    }
+
+    /// Starts one and waits until it is ready.
+    ///
+    /// # Errors
+    /// It ended before it was ready; it told why on standard error.
+    pub(crate) async fn launch<K: AsRef<OsStr>, V: AsRef<OsStr>>(
+        launch: Launch<'_>,
+        variables: impl IntoIterator<Item = (K, V)>,
+    ) -> anyhow::Result<Self> {
+        let Launch { data_dir, like, stderr } = launch;
         let connector =
             like.map_or_else(|| free(20_000..25_000), |like| like.connector.to_string());
         let api = like.map_or_else(|| free(25_000..30_000), |like| like.api.replace("http://", ""));
@@ -72,6 +93,7 @@ impl ServerProcess {
             .args(["--ops-listen", "127.0.0.1:0"])
             .envs(variables)
             .stdout(Stdio::piped())
+            .stderr(stderr)
             .kill_on_drop(true)
             .spawn()
             .context("starting the server")?;
@@ -117,6 +139,22 @@ impl ServerProcess {
         let status = ended.context("the server did not stop")??;
         ensure!(status.success(), "the server ended with {status}");
         Ok(())
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Errors
+    /// It can not be waited for.
+    pub(crate) async fn wait(&mut self) -> anyhow::Result<ExitStatus> {
+        Ok(self.child.wait().await?)
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// It can not be asked.
+    pub(crate) fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     /// Kills it as a power cut would: it learns nothing and finishes nothing.

@@ -40,6 +40,8 @@ pub enum Fault {
     NoMemberCheck,
     /// The client takes what the server has under its numbers for its own commands.
     TrustOldCopy,
+    /// A message is stamped with another member as its sender.
+    ForgeSender,
 }
 
 #[cfg(feature = "faults")]
@@ -63,6 +65,7 @@ impl Fault {
         (Self::DropWhenFull, "drop_when_full"),
         (Self::NoMemberCheck, "no_member_check"),
         (Self::TrustOldCopy, "trust_old_copy"),
+        (Self::ForgeSender, "forge_sender"),
     ];
 
     /// Whether this process was started with the fault.

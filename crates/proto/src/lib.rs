@@ -4,6 +4,7 @@
 //! Nothing here does I/O, reads a clock or knows of async.
 
 pub mod code;
+pub mod failpoint;
 pub mod fault;
 pub mod frame;
 pub mod id;

@@ -5,7 +5,7 @@ mod metrics;
 
 use std::{sync::Arc, time::Instant};
 
-use anser_proto::{Code, DeviceId, Seq, fault::Fault};
+use anser_proto::{Code, DeviceId, Seq, failpoint::Failpoint, fault::Fault};
 use anser_store::{Batch, Committed, Outcome, Record, Store, StoreError};
 use futures_util::{StreamExt, stream::FuturesOrdered};
 use tracing::{error, warn};
@@ -91,6 +91,7 @@ impl Transfer {
         for (device, position) in acks(&pending.origins, &committed.outcomes) {
             self.link.ack(device, position);
         }
+        Failpoint::BeforePush.reached();
         for (origin, outcome) in pending.origins.iter().zip(&committed.outcomes) {
             if let (Some((device, _)), Outcome::Refused(code)) = (origin, outcome) {
                 self.link.close(&[*device], *code);

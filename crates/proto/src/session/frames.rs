@@ -8,7 +8,7 @@ use super::{
     outbound::{AckOutcome, Outbound},
     timer::Timer,
 };
-use crate::{Code, Frame, Seq, id::NUMBER_MAX, wire};
+use crate::{Code, Frame, Seq, fault::Fault, id::NUMBER_MAX, wire};
 
 /// Longest part of a peer's Close text that is kept, in bytes: it goes to logs and screens.
 const TEXT_BYTES_MAX: usize = 256;
@@ -122,6 +122,10 @@ impl Session {
                 self.event(Event::Repeated { seq: push.seq, body: push.body });
             }
             PushOutcome::Repeat => {}
+            PushOutcome::Gap if self.side == Side::Server && Fault::ApplyOverGap.is_on() => {
+                self.inbound.received = push.seq;
+                self.event(Event::Received { seq: push.seq, body: push.body });
+            }
             PushOutcome::Gap => self.close(match self.side {
                 Side::Server => Code::OutboxGap,
                 Side::Client => Code::InboxGap,

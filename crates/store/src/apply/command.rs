@@ -89,10 +89,12 @@ impl Run<'_> {
         if Fault::DeliverAcross.is_on() {
             users.extend(self.set.stranger.filter(|stranger| !users.contains(stranger)));
         }
+        let another = users.iter().find(|user| **user != from.user);
+        let sender = another.filter(|_| Fault::ForgeSender.is_on()).unwrap_or(&from.user);
         let message = wire::Message {
             conversation: id.0,
             conv_seq,
-            sender: from.user.0,
+            sender: sender.0,
             device: from.device.0,
             client_seq: from.client_seq,
             key_version: send.key_version,

@@ -4,6 +4,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use anser_proto::failpoint::Failpoint;
 use anser_proto::fault::Fault;
 use anser_proto::{ConversationId, DeviceId, UserId, wire};
 use fjall::{OwnedWriteBatch, Slice};
@@ -41,6 +42,8 @@ impl Writer {
             .zip(commands)
             .map(|(job, commands)| apply::apply(&mut set, &job.batch, commands, self.limits))
             .collect();
+
+        Failpoint::AfterNumber.reached();
 
         let mut batch = self.new_batch(jobs.len() * 8);
         let now_ms = jobs.last().map_or(0, |job| job.batch.now_ms);

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use anser_proto::DeviceId;
+use anser_proto::failpoint::Failpoint;
 use anser_proto::fault::Fault;
 use fjall::{OwnedWriteBatch, PersistMode};
 use tokio::sync::{mpsc, oneshot};
@@ -188,10 +189,16 @@ impl Writer {
         if self.unsynced {
             self.sync(PersistMode::SyncData);
         }
+        Failpoint::BeforeCommit.reached();
+        if Failpoint::BeforeSync.is_due() {
+            let _ = batch.durability(Some(PersistMode::Buffer)).commit();
+            Failpoint::BeforeSync.die();
+        }
         let started = Instant::now();
         if let Err(error) = batch.commit() {
             fatal("a write or sync failed", &error);
         }
+        Failpoint::BeforeAck.reached();
         self.unsynced = Fault::ShowBeforeSync.is_on();
         self.shared.counters.syncs.fetch_add(1, Relaxed);
         started.elapsed()
