@@ -5,7 +5,7 @@ use anser_proto::{ConversationId, Seq, id::NUMBER_MAX, rest, wire};
 use super::{End, Task};
 use crate::{
     error::{Error, ErrorKind, Result},
-    event::Event,
+    event::{Event, Message},
     history,
     model::Outcome,
     rest::{Authorized, Range},
@@ -129,9 +129,7 @@ impl Task {
             for message in page.messages.iter().rev() {
                 let held = held.iter().find(|held| held.conv_seq == message.conv_seq);
                 // What is not held here any more needs no repair.
-                agrees = held.is_none_or(|held| {
-                    (held.device, held.client_seq) == (message.device, message.client_seq)
-                });
+                agrees = held.is_none_or(|held| is_same_row(held, message));
                 if agrees {
                     break;
                 }
@@ -149,6 +147,14 @@ impl Task {
         }
         Ok(())
     }
+}
+
+/// Whether a message held here and one of the server are one row of one history. A command that was
+/// applied before the restore and again after it can have got the same number, above others that
+/// are gone: then only the time tells, and it tells nothing but this.
+fn is_same_row(held: &Message, message: &rest::Message) -> bool {
+    (held.device, held.client_seq, held.created_at_ms)
+        == (message.device, message.client_seq, message.created_at_ms)
 }
 
 /// Up to where this device need not fetch a conversation: what it holds, or, when it holds none of

@@ -1,7 +1,7 @@
 //! Reset: the position can not be continued, so the device starts from a snapshot.
 
 use anser_client::{Event, SendState};
-use anser_proto::{Frame, Seq, wire};
+use anser_proto::{Frame, Seq, rest::Message, wire};
 
 use crate::support::{
     Alice, World,
@@ -86,6 +86,33 @@ async fn a_restored_server_gives_lost_numbers_to_other_messages() {
     assert_eq!(devices, [23, 23, 23, 13, 13, 13, 23]);
     let watermarks = alice.client.watermarks(CHAT);
     assert_eq!((watermarks.peer_delivered, watermarks.peer_read), (2, 1));
+}
+
+#[tokio::test]
+async fn a_message_that_is_applied_again_under_its_old_number_hides_none_below_it() {
+    let world = World::new().await;
+    let (mut alice, mut peer) = world.online().await;
+    for number in 1..=5 {
+        peer.entry(number, &entry(number, "old")).await;
+    }
+    peer.acked(5).await;
+    // The backup ended after message 3. Since then 4 is Alice's, from another device, and Bob's
+    // device sent its command 5 again: it is message 5 once more.
+    let command = sealed_by_another_device(&world).await;
+    let again = Message { created_at_ms: 1_700_000_060_000, ..bobs(5, "old") };
+    let since = [applied(13, 4, 4, &command), again];
+    world.rest.set("GET /v1/snapshot", &snapshot("e2", 9, &[(5, [(5, 0), (2, 1)])]));
+    let newest = page([&[bobs(2, "old"), bobs(3, "old")][..], &since].concat());
+    world.rest.set("GET /v1/conversations/7/messages?before=6", &newest);
+    world.rest.set("GET /v1/conversations/7/messages?after=3", &page(since.to_vec()));
+    drop(peer);
+    drop(reset(&world, 0).await);
+
+    drop(world.connector.accept().await);
+    assert_eq!(numbers(&mut alice, 7).await, [1, 2, 3, 4, 5, 4, 5]);
+    let held = alice.client.messages(CHAT, None, 10).expect("messages");
+    let devices: Vec<_> = held.iter().map(|message| message.device.0).collect();
+    assert_eq!(devices, [23, 23, 23, 13, 23]);
 }
 
 async fn numbers(alice: &mut Alice, count: usize) -> Vec<Seq> {
