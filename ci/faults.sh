@@ -76,6 +76,31 @@ while IFS=$'\t' read -r fault package test _; do
     esac
 done < <(grep -v '^#' ci/faults.tsv)
 
+# A checker that never failed proves nothing: each check of `anser torture` has a planted fault that
+# must turn it red, within a short run of one seed.
+echo "== with its fault each check of the torture is red"
+built=$($cargo build --locked -p anser --features faults --message-format short 2>&1) || {
+    echo "$built"
+    exit 1
+}
+anser=${CARGO_TARGET_DIR:-target}/debug/anser
+report=$(mktemp)
+while IFS=$'\t' read -r fault check faults _; do
+    rm -f "$report"
+    ANSER_FAULT=$fault timeout --kill-after=5 $limit "$anser" torture --seed 1 --seconds 10 \
+        --users 3 --devices 2 --faults "$faults" --report "$report" >"$log" 2>&1 </dev/null
+    status=$?
+    if [ $status -eq 1 ] && grep -A3 "\"$check\": {" "$report" | grep -q '"holds": false'; then
+        passed=$((passed + 1))
+        row "$fault" "torture $check" red
+    else
+        failed=$((failed + 1))
+        row "$fault" "torture $check" "STAYS GREEN"
+        tail -n 30 "$log"
+    fi
+done < <(grep -v '^#' ci/torture.tsv)
+rm -f "$report"
+
 echo
 echo "$passed passed, $failed failed, 0 skipped"
 [ "$failed" -eq 0 ]

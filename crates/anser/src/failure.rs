@@ -25,6 +25,11 @@ impl Failure {
         Self { status: 1, error: anyhow::Error::msg(text.into()) }
     }
 
+    /// The command line asks for something that does not exist; as clap's own usage errors.
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
+        Self { status: 2, error: anyhow::Error::msg(text.into()) }
+    }
+
     /// `EX_UNAVAILABLE` of sysexits.h: the server can not be reached.
     pub(crate) fn unavailable(error: impl Into<anyhow::Error>) -> Self {
         Self { status: 69, error: error.into() }

@@ -18,6 +18,7 @@ mod process;
 mod send;
 mod serve;
 mod tail;
+mod torture;
 mod user;
 
 use std::process::ExitCode;
@@ -65,6 +66,8 @@ enum Command {
     Demo(demo::Args),
     /// Measure Anser on this machine
     Bench(bench::Options),
+    /// Break a server of its own in every way, and prove that nothing is lost or doubled
+    Torture(torture::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
 }
@@ -85,6 +88,7 @@ async fn main() -> ExitCode {
         Command::Tail(args) => tail::run(&args).await,
         Command::Demo(args) => demo::run(&args).await,
         Command::Bench(options) => bench::run(&options).await,
+        Command::Torture(args) => torture::run(args).await,
         Command::Completions(args) => completions::run(&args),
     };
     match done {

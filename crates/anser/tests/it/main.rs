@@ -11,3 +11,4 @@ mod promises;
 mod scripts;
 mod support;
 mod tidy;
+mod torture;

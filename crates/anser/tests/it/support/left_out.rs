@@ -18,10 +18,21 @@ pub(crate) fn has(program: &str, test: &str) -> bool {
     if version.status().is_ok_and(|status| status.success()) {
         return true;
     }
-    assert!(!everything_is_wanted(), "{test} needs {program}, which is not installed");
-    let line = format!("left out: {test} (needs {program}, which is not installed)\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
+    tell(&format!("{test} needs {program}, which is not installed"));
     false
+}
+
+/// Says on standard error that a test does without some of its parts.
+///
+/// # Panics
+/// When nothing may be left out.
+pub(crate) fn some(parts: &str, test: &str) {
+    tell(&format!("{test} can not run its parts {parts} here"));
+}
+
+fn tell(why: &str) {
+    assert!(!everything_is_wanted(), "{why}");
+    let _ = std::io::stderr().write_all(format!("left out: {why}\n").as_bytes());
 }
 
 #[expect(clippy::disallowed_methods, reason = "a switch of the test run, not of Anser")]

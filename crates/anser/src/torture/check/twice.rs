@@ -1,0 +1,110 @@
+//! C3 and C7: nothing happens twice.
+
+use std::collections::{HashMap, hash_map::Entry};
+
+use super::{
+    Checks, Of,
+    commands::Commands,
+    epochs::Epoch,
+    log::Log,
+    views::{Name, Place, Sight},
+    world::World,
+};
+use crate::torture::history::{ClientId, What};
+
+pub(super) fn check(world: &World<'_>, commands: &Commands<'_>, log: &Log, checks: &mut Checks) {
+    for (name, first, second) in &log.doubled {
+        checks.fail(Of::Twice, &[first.index, second.index], || {
+            format!(
+                "command {} of device {} has rows {} and {} in the inbox of user {}",
+                name.1, name.0, first.seq, second.seq, first.user
+            )
+        });
+    }
+    let mut twice = Twice { commands, checks, names: HashMap::new(), sends: HashMap::new() };
+    world.messages(|sight| {
+        if let Some(epoch) = sight.epoch {
+            twice.name(epoch, &sight);
+            twice.send(epoch, &sight);
+        }
+    });
+    let undecided = commands.sends.iter().filter(|send| send.acks.is_empty());
+    for _ in undecided.filter(|send| !send.names.is_empty()) {
+        checks.examine(Of::Indeterminate);
+    }
+    held(world, checks);
+}
+
+struct Twice<'w, 'a> {
+    commands: &'w Commands<'a>,
+    checks: &'w mut Checks,
+    /// Where the message of a command is, and the record that first showed it.
+    names: HashMap<(Epoch, Name), (Place, usize)>,
+    /// The same for sends, under whatever name.
+    sends: HashMap<(Epoch, usize), (Place, Name, usize)>,
+}
+
+impl Twice<'_, '_> {
+    fn name(&mut self, epoch: Epoch, sight: &Sight<'_>) {
+        match self.names.entry((epoch, sight.name)) {
+            Entry::Vacant(entry) => {
+                self.checks.examine(Of::Twice);
+                entry.insert((sight.place, sight.index));
+            }
+            Entry::Occupied(entry) if entry.get().0 != sight.place => {
+                let (first, name) = (*entry.get(), sight.name);
+                let sent = self.commands.send_of(name, sight.text);
+                let of = self.of(sent);
+                self.checks.fail(of, &[first.1, sight.index], || {
+                    format!("command {} of device {} became two messages", name.1, name.0)
+                });
+            }
+            Entry::Occupied(_) => {}
+        }
+    }
+
+    fn send(&mut self, epoch: Epoch, sight: &Sight<'_>) {
+        let Some(send) = self.commands.send_of(sight.name, sight.text) else { return };
+        let (place, name, first) =
+            *self.sends.entry((epoch, send)).or_insert((sight.place, sight.name, sight.index));
+        // Under the same name it is the other rule's.
+        if place != sight.place && name != sight.name {
+            let of = self.of(Some(send));
+            self.checks.fail(of, &[first, sight.index], || {
+                format!(
+                    "one send became two messages: as command {} of device {}, and {} of {}",
+                    name.1, name.0, sight.name.1, sight.name.0
+                )
+            });
+        }
+    }
+
+    /// Which promise a double breaks.
+    fn of(&self, send: Option<usize>) -> Of {
+        let acked = send.is_none_or(|send| !self.commands.sends[send].acks.is_empty());
+        if acked { Of::Twice } else { Of::Indeterminate }
+    }
+}
+
+/// What a client stored as one message it never stores as another.
+fn held(world: &World<'_>, checks: &mut Checks) {
+    let mut held: HashMap<(ClientId, Place), (usize, Name, Option<&str>)> = HashMap::new();
+    for (index, what) in world.iter() {
+        let What::Holds { client, message, .. } = what else { continue };
+        let place = (message.conversation, message.conv_seq);
+        let (name, text) = ((message.device, message.client_seq), message.text.as_deref());
+        checks.examine(Of::Twice);
+        let Some((before, known, said)) = held.insert((*client, place), (index, name, text)) else {
+            continue;
+        };
+        let differs = known != name || said.zip(text).is_some_and(|(one, other)| one != other);
+        let same_epoch = world.held_in(before).is_some()
+            && world.held_in(before) == world.held_in(index)
+            && !world.epochs.restored_between(before, index);
+        if differs && same_epoch {
+            checks.fail(Of::Twice, &[before, index], || {
+                format!("client {client} stored message {} twice, differently", place.1)
+            });
+        }
+    }
+}
