@@ -126,6 +126,13 @@ pub enum Change {
     },
     /// A message, new or again.
     Message(Message),
+    /// Messages above `head` never happened: the server was restored and lost them.
+    Rewind {
+        /// Where.
+        conversation: ConversationId,
+        /// The last message that stays.
+        head: Seq,
+    },
     /// A conversation's watermarks, absolute.
     Watermarks(ConversationId, Watermarks),
     /// A relation, absolute.

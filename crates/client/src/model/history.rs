@@ -116,6 +116,7 @@ impl Model {
     /// The server has another history than this device: what is above `head` here never happened.
     pub(crate) fn rewind(&mut self, conversation: ConversationId, head: Seq, out: &mut Outcome) {
         self.conversations.entry(conversation).or_default().rewind(head);
+        out.changes.push(Change::Rewind { conversation, head });
         out.touch(conversation);
     }
 }

@@ -170,6 +170,10 @@ fn apply(transaction: &WriteTransaction, change: &Change) -> Result<(), redb::Er
             let row = json(&Row::from(message));
             transaction.open_table(MESSAGES)?.insert(key, &*row)?;
         }
+        Change::Rewind { conversation, head } => {
+            let above = (conversation.0, head + 1)..=(conversation.0, u64::MAX);
+            transaction.open_table(MESSAGES)?.retain_in(above, |_, _| false)?;
+        }
         Change::Watermarks(conversation, watermarks) => {
             transaction.open_table(WATERMARKS)?.insert(conversation.0, &*json(watermarks))?;
         }

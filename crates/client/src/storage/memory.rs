@@ -42,6 +42,11 @@ impl Storage for MemoryStorage {
             return Ok(());
         }
         for change in changes {
+            if let Change::Rewind { conversation, head } = change
+                && let Some(kept) = self.messages.get_mut(conversation)
+            {
+                kept.retain(|message| message.conv_seq <= *head);
+            }
             let Change::Message(message) = change else { continue };
             let kept = self.messages.entry(message.conversation).or_default();
             match kept.binary_search_by_key(&message.conv_seq, |kept| kept.conv_seq) {

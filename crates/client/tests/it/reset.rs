@@ -89,6 +89,27 @@ async fn a_restored_server_gives_lost_numbers_to_other_messages() {
 }
 
 #[tokio::test]
+async fn what_a_restored_server_lost_is_held_no_more() {
+    let world = World::new().await;
+    let (mut alice, mut peer) = world.online().await;
+    for number in 1..=5 {
+        peer.entry(number, &entry(number, "old")).await;
+    }
+    peer.acked(5).await;
+    world.rest.set("GET /v1/snapshot", &snapshot("e2", 4, &[(3, [(3, 0), (2, 1)])]));
+    let left = page([2, 3].map(|number| bobs(number, "old")).to_vec());
+    world.rest.set("GET /v1/conversations/7/messages?before=4", &left);
+    drop(peer);
+    drop(reset(&world, 0).await);
+
+    drop(world.connector.accept().await);
+    assert_eq!(numbers(&mut alice, 5).await, [1, 2, 3, 4, 5]);
+    let held = alice.client.messages(CHAT, None, 10).expect("messages");
+    assert!(held.iter().map(|message| message.conv_seq).eq(1..=3), "{held:?}");
+    assert_eq!(alice.client.watermarks(CHAT).head, 3);
+}
+
+#[tokio::test]
 async fn a_message_that_is_applied_again_under_its_old_number_hides_none_below_it() {
     let world = World::new().await;
     let (mut alice, mut peer) = world.online().await;

@@ -127,6 +127,11 @@ fn a_file_storage_holds_all_state_when_it_is_opened_again() {
     assert_eq!(saved.outbox, [(3, Bytes::from_static(b"command 3"))]);
     assert_eq!(saved.watermarks, [(CHAT, watermarks)]);
 
+    let rewind = Change::Rewind { conversation: CHAT, head: 4 };
+    let changes = [Change::Message(text(5)), Change::Message(text(6)), rewind];
+    storage.apply(&changes).expect("stored");
+    assert_eq!(storage.messages(CHAT, None, 10).expect("a page"), [text(4)]);
+
     // A new device starts anew; what was received stays.
     storage.apply(&[Change::Identity(identity(13)), enqueue(1)]).expect("stored");
     let saved = storage.load().expect("all state");
