@@ -55,6 +55,10 @@ pub(crate) struct Args {
     /// Write the report there, as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Write everything that was recorded there, a line each, for whoever wants to know more than
+    /// the shortest history
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
     /// Make the run's folder in this one [default: the system's folder for temporary files]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -107,6 +111,9 @@ pub(crate) async fn run(args: Args) -> Result {
         played = run::play(&settings) => played?,
         _ = tokio::signal::ctrl_c() => return Err(Failure::check("interrupted")),
     };
+    if let Some(file) = &args.history {
+        report::write_history(file, &played.records)?;
+    }
     let judgement = check::judge(&played.records);
     let report = Report::new(&settings, skipped, &played, &judgement);
     report.tell(&played.records, &judgement);

@@ -6,6 +6,7 @@
 //!
 //! Every check is a few passes over the records with maps; none of them compares each with each.
 
+mod acked;
 mod availability;
 mod commands;
 mod contiguous;
@@ -135,6 +136,7 @@ pub(super) fn judge(records: &[Record]) -> Judgement {
 
     let lost = loss::check(&world, &commands, (&log, &fates), &relations, &mut checks);
     rejection::check(&world, &commands, &log, &relations, &mut checks);
+    acked::check(&world, &mut checks);
     restore::check(&world, &mut checks);
     local::check(&world, &mut checks);
     phantom::check(&world, &commands, &log, &mut checks);

@@ -12,7 +12,7 @@ use anser_store::{
     embedded::{Embedded, Options},
 };
 use anyhow::{Context as _, Result, bail};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     client::Slot,
@@ -31,21 +31,20 @@ const ROWS: PageLimit = PageLimit { entries: 1_000, bytes: 16 << 20 };
 const ONE_ROW: PageLimit = PageLimit { entries: 1, bytes: 1 };
 
 /// Waits until every client is online, has no command left, and holds its inbox to the end. Notes
-/// those that do; the others are missing from the history, which the checker notices.
-///
-/// # Errors
-/// A client could not be switched on.
-pub(super) async fn drain(slots: &mut [Slot], recorder: &Recorder) -> Result<()> {
-    for slot in &mut *slots {
+/// and gives those that do; the others are missing from the history, which the checker notices.
+pub(super) async fn drain(mut slots: Vec<Slot>, recorder: &Recorder) -> Vec<Slot> {
+    let until = Instant::now() + DRAIN_MAX;
+    for slot in &mut slots {
         if slot.has_ended() {
             slot.close().await;
         }
-        slot.open().await?;
+        if let Ok(Err(error)) = timeout_at(until, slot.open()).await {
+            println!("client {} can not go on: {error:#}", slot.id);
+        }
     }
-    let until = Instant::now() + DRAIN_MAX;
     let mut before = Vec::new();
     while Instant::now() < until {
-        let drained = look(slots).await;
+        let drained = look(&slots).await;
         // What a client still did may have made entries for others: twice the same is the end.
         if drained.iter().all(Option::is_some) && drained == before {
             break;
@@ -53,12 +52,17 @@ pub(super) async fn drain(slots: &mut [Slot], recorder: &Recorder) -> Result<()>
         before = drained;
         sleep(LOOK).await;
     }
-    for (slot, drained) in slots.iter().zip(look(slots).await) {
-        if let (Some(_), Some((user, device))) = (drained, slot.mirror.identity()) {
-            recorder.note(What::Drained { client: slot.id, device, user });
+    let mut drained = Vec::new();
+    for slot in slots {
+        match (position(&slot).await, slot.mirror.identity()) {
+            (Some(_), Some((user, device))) => {
+                recorder.note(What::Drained { client: slot.id, device, user });
+                drained.push(slot);
+            }
+            _ => println!("client {} did not drain", slot.id),
         }
     }
-    Ok(())
+    drained
 }
 
 /// How far each client is, for those that are where their inbox ends.

@@ -123,6 +123,22 @@ impl Report {
     }
 }
 
+/// Writes all records, a line each: seconds since the run began, and what happened.
+///
+/// # Errors
+/// The file can not be written.
+pub(super) fn write_history(file: &Path, records: &[Record]) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let write = || {
+        let mut out = std::io::BufWriter::new(std::fs::File::create(file)?);
+        for record in records {
+            writeln!(out, "{:.6} {:?}", record.at.as_secs_f64(), record.what)?;
+        }
+        out.flush()
+    };
+    write().with_context(|| format!("writing {}", file.display()))
+}
+
 /// C10: how fast service came back, at worst, by kind of fault. Told, not judged: the bar depends on
 /// the machine.
 fn availability(judgement: &Judgement) -> Value {

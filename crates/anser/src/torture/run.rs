@@ -39,8 +39,10 @@ pub(super) struct Played {
 
 /// After the last fault clients go on for so long, so that what it did to service is measured.
 const AFTERMATH: Duration = Duration::from_secs(3);
-/// The friendships are known to all devices within this time.
+/// Every client gets in within this time.
 const SET_UP_MAX: Duration = Duration::from_secs(60);
+/// The friendships are known to all devices within this time.
+const LEARN_MAX: Duration = Duration::from_secs(5);
 /// One relation in so many comes and goes; at least one does.
 const FICKLE: usize = 3;
 
@@ -62,10 +64,10 @@ pub(super) async fn play(settings: &Settings) -> Result<Played> {
     let slots = install(&world, settings).await?;
     let troupe = Arc::new(befriend(&slots, settings, recorder.clone()).await?);
     let troubles = Troubles::new(recorder.clone());
-    let (mut host, mut slots) = perform(host, slots, troupe, &troubles, settings).await?;
+    let (mut host, slots) = perform(host, slots, troupe, &troubles, settings).await?;
 
     println!("settling: every client drains");
-    finale::drain(&mut slots, &recorder).await?;
+    let mut slots = finale::drain(slots, &recorder).await;
     finale::views(&slots, &recorder).await?;
     for slot in &mut slots {
         slot.close().await;
@@ -126,7 +128,9 @@ async fn befriend(slots: &[Slot], settings: &Settings, recorder: Recorder) -> Re
             }
         }
     };
-    timeout(SET_UP_MAX, know).await.context("the devices do not learn of the friendships")?;
+    if timeout(LEARN_MAX, know).await.is_err() {
+        println!("some devices have not learned of their friendships; the checker will say why");
+    }
     Ok(troupe)
 }
 

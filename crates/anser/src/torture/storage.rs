@@ -133,7 +133,7 @@ impl Known {
                 self.keys.insert(relation.id, relation.keys.clone());
                 None
             }
-            Change::Trim { .. } | Change::Watermarks(..) => None,
+            Change::Trim { .. } | Change::Rewind { .. } | Change::Watermarks(..) => None,
         }
     }
 

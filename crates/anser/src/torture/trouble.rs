@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use rustix::process::Signal;
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 use super::{
@@ -45,6 +45,7 @@ const CLOCK_HOURS: [i64; 6] = [-72, -25, -1, 1, 25, 72];
 #[derive(Clone)]
 pub(super) struct Troubles {
     recorder: Recorder,
+    began: Instant,
     next: Arc<AtomicU64>,
     done: Arc<Mutex<BTreeMap<&'static str, u64>>>,
 }
@@ -53,11 +54,12 @@ pub(super) struct Troubles {
 struct Begun {
     fault: u64,
     kind: Kind,
+    at: Instant,
 }
 
 impl Troubles {
     pub(super) fn new(recorder: Recorder) -> Self {
-        Self { recorder, next: Arc::default(), done: Arc::default() }
+        Self { recorder, began: Instant::now(), next: Arc::default(), done: Arc::default() }
     }
 
     /// How often each kind happened, from its beginning to its end.
@@ -68,11 +70,14 @@ impl Troubles {
     fn begin(&self, kind: Kind) -> Begun {
         let fault = self.next.fetch_add(1, Relaxed);
         self.recorder.note(What::Fault { fault, kind: kind.name() });
-        Begun { fault, kind }
+        Begun { fault, kind, at: Instant::now() }
     }
 
     fn heal(&self, begun: Begun) {
         self.recorder.note(What::Healed { fault: begun.fault });
+        let lasted = begun.at.elapsed().as_secs_f64();
+        let since = self.began.elapsed().as_secs_f64() - lasted;
+        println!("{since:>6.1} s  {}, for {lasted:.1} s", begun.kind.name());
         *self.done.lock().entry(begun.kind.name()).or_default() += 1;
     }
 }

@@ -21,21 +21,23 @@ pub(super) fn check(world: &World<'_>, commands: &Commands<'_>, log: &Log, check
             )
         });
     }
-    let mut twice = Twice { commands, checks, names: HashMap::new(), sends: HashMap::new() };
+    let mut twice = Twice { world, commands, checks, names: HashMap::new(), sends: HashMap::new() };
     world.messages(|sight| {
         if let Some(epoch) = sight.epoch {
             twice.name(epoch, &sight);
             twice.send(epoch, &sight);
         }
     });
-    let undecided = commands.sends.iter().filter(|send| send.acks.is_empty());
-    for _ in undecided.filter(|send| !send.names.is_empty()) {
+    let undecided = (0..commands.sends.len()).filter(|send| twice.of(Some(*send)) != Of::Twice);
+    let undecided: Vec<_> = undecided.collect();
+    for _ in undecided.iter().filter(|send| !commands.sends[**send].names.is_empty()) {
         checks.examine(Of::Indeterminate);
     }
     held(world, checks);
 }
 
 struct Twice<'w, 'a> {
+    world: &'w World<'a>,
     commands: &'w Commands<'a>,
     checks: &'w mut Checks,
     /// Where the message of a command is, and the record that first showed it.
@@ -79,10 +81,13 @@ impl Twice<'_, '_> {
         }
     }
 
-    /// Which promise a double breaks.
+    /// Which promise a double breaks. A send was indeterminate when its connection ended before the
+    /// ack: then a later Hello told what became of it, or nothing ever did.
     fn of(&self, send: Option<usize>) -> Of {
-        let acked = send.is_none_or(|send| !self.commands.sends[send].acks.is_empty());
-        if acked { Of::Twice } else { Of::Indeterminate }
+        let Some(send) = send else { return Of::Twice };
+        let first = self.commands.sends[send].acks.first();
+        let by_frame = |index: usize| matches!(self.world.records[index].what, What::Acked { .. });
+        if first.is_some_and(|(_, index)| by_frame(*index)) { Of::Twice } else { Of::Indeterminate }
     }
 }
 

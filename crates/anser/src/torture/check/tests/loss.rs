@@ -182,3 +182,21 @@ fn an_ack_counts_though_only_a_hello_told_it() {
     assert!(matches!(&what[at], What::Final { messages, .. } if messages.len() == 4));
     red(what, "C1", "in no final view");
 }
+
+#[test]
+fn what_was_acked_is_not_missing_later() {
+    let mut story = Story::busy();
+    story.disconnect(PHONE);
+    story.connect(PHONE);
+    let mut what = story.end();
+    let conn = last(&what, |what| matches!(what, What::Hello { client: PHONE, .. }));
+    let What::Hello { conn, .. } = what[conn] else { unreachable!("it was just found") };
+    for what in &mut what {
+        if let What::Welcome { conn: welcomed, outbox_position, .. } = what
+            && *welcomed == conn
+        {
+            *outbox_position -= 1;
+        }
+    }
+    red(what, "C1", "were acked, and then only");
+}

@@ -54,6 +54,17 @@ fn a_send_that_was_never_acked_appears_at_most_once() {
 }
 
 #[test]
+fn a_send_whose_ack_was_lost_appears_at_most_once() {
+    let mut story = Story::busy();
+    let number = story.queue(PHONE, "unclear");
+    story.apply(PHONE, number);
+    story.disconnect(PHONE);
+    story.connect(PHONE);
+    again(&mut story, number, "unclear");
+    red(story.end(), "C7", "became two messages");
+}
+
+#[test]
 fn a_client_stores_a_message_again_only_as_it_was() {
     let mut what = Story::busy().end();
     let at = first(&what, |what| matches!(what, What::Holds { .. }));
