@@ -158,7 +158,9 @@ impl Host {
     pub(super) async fn tend(&mut self) -> Result<()> {
         let Some(server) = &mut self.server else { return self.start(None).await };
         let Some(status) = server.ended()? else { return Ok(()) };
-        self.unexpected.push(format!("{status}: {}", self.last_words()));
+        let end = format!("{status}: {}", self.last_words());
+        println!("the server ended by itself: {end}");
+        self.unexpected.push(end);
         self.start(None).await
     }
 

@@ -67,6 +67,7 @@ pub(super) async fn play(settings: &Settings) -> Result<Played> {
     let (mut host, slots) = perform(host, slots, troupe, &troubles, settings).await?;
 
     println!("settling: every client drains");
+    host.tend().await?;
     let mut slots = finale::drain(slots, &recorder).await;
     finale::views(&slots, &recorder).await?;
     for slot in &mut slots {
