@@ -85,10 +85,10 @@ impl<'a> Epochs<'a> {
         index < self.eras[epoch].cut
     }
 
-    /// Whether a restore may have happened after one record and before another.
+    /// Whether a restore may have happened between two records.
     pub(super) fn restored_between(&self, from: usize, to: usize) -> bool {
-        let until = |index| self.restores.partition_point(|restore| restore.doubt <= index);
-        until(from) != until(to)
+        let overlaps = |(restore, era): (&Restore, &Era)| restore.doubt <= to && from < era.begins;
+        self.restores.iter().zip(&self.eras[1..]).any(overlaps)
     }
 
     /// Gives the epochs their numbers.
@@ -168,7 +168,7 @@ impl<'a> Epochs<'a> {
         while epoch > 0 {
             let begun = self.restores[epoch - 1].begun;
             // The backup was made in an earlier epoch than the one that it began.
-            let made_in = self.at(begun).unwrap_or(0).min(epoch - 1);
+            let made_in = self.eras[1..epoch].partition_point(|era| era.begins <= begun);
             self.eras[made_in].cut = begun;
             epoch = made_in;
         }

@@ -7,7 +7,9 @@ use super::{
     relations::{Relations, pair},
     world::World,
 };
-use crate::torture::history::{ClientId, Conversation, ConversationState, Marks, State, User};
+use crate::torture::history::{
+    ClientId, Conversation, ConversationState, Device, Kind, Marks, State, User, What,
+};
 
 pub(super) fn check(world: &World<'_>, relations: &Relations, checks: &mut Checks) {
     let states = Index::new(world);
@@ -86,30 +88,87 @@ fn wrong(
     None
 }
 
-/// What a device of a friend holds is delivered.
+/// What a device that is there in the end has acked, of a friend, is delivered. (What it took from
+/// the history instead was never pushed to it, so it has not acked it.)
 fn delivered(world: &World<'_>, relations: &Relations, states: &Index<'_>, checks: &mut Checks) {
-    let mut local: Vec<_> = world.end.local.iter().collect();
-    local.sort_unstable_by_key(|(key, _)| **key);
-    for ((client, conversation), (index, messages)) in local {
-        let Some(user) = user_of(world, *client) else { continue };
+    let acked = acked(world);
+    let mut acked: Vec<_> = acked.iter().collect();
+    acked.sort_unstable_by_key(|(key, _)| **key);
+    for ((device, conversation), (conv_seq, index)) in acked {
+        let Some(user) = world.devices.get(device).copied() else { continue };
         let Some((at, state, one)) = states.0.get(&(user, *conversation)) else { continue };
         let relation = state.relations.iter().find(|(relation, ..)| relation == conversation);
         let Some((_, peer, true)) = relation else { continue };
         if relations.was_ended(pair(user, *peer)) {
             continue;
         }
-        let of_others = messages.iter().filter(|message| message.sender != user);
-        let held = of_others.map(|message| message.conv_seq).max().unwrap_or(0);
         let own = one.members.iter().find(|(member, ..)| *member == user);
         let delivered = own.map_or(0, |(_, delivered, _)| *delivered);
         checks.examine(Of::Receipts);
-        if held > delivered {
+        if *conv_seq > delivered {
             checks.fail(Of::Receipts, &[*index, *at], || {
                 format!(
-                    "client {client} holds message {held} of conversation {conversation}, but only \
-                     {delivered} is delivered"
+                    "device {device} acked message {conv_seq} of conversation {conversation}, but \
+                     only {delivered} is delivered"
                 )
             });
         }
     }
+}
+
+/// Messages of others that were pushed to a device, and how many of them it acked.
+#[derive(Default)]
+struct Pushed {
+    /// Row, conversation and number, rising by row.
+    rows: Vec<(u64, Conversation, u64)>,
+    acked: usize,
+    is_there: bool,
+}
+
+/// By device and conversation: the highest message of others that a device has acked which is there
+/// in the end, and the record of that ack: of a push, or the position of a Hello.
+fn acked(world: &World<'_>) -> HashMap<(Device, Conversation), (u64, usize)> {
+    let mut pushed: HashMap<Device, Pushed> = HashMap::new();
+    let mut acked = HashMap::new();
+    for (index, what) in world.iter() {
+        let (device, position) = match what {
+            What::Drained { client, device, .. } => {
+                let drained = world.end.drained.get(client);
+                if drained.is_some_and(|(last, _)| *last == index) {
+                    pushed.entry(*device).or_default().is_there = true;
+                }
+                continue;
+            }
+            What::Pushed { conn, seq, row } => {
+                let Some(conn) = world.conns.get(conn) else { continue };
+                let Kind::Message { conversation, conv_seq, sender, .. } = row.kind else {
+                    continue;
+                };
+                let rows = &mut pushed.entry(conn.device).or_default().rows;
+                let is_new = rows.last().is_none_or(|(last, ..)| last < seq);
+                if sender != conn.user && is_new {
+                    rows.push((*seq, conversation, conv_seq));
+                }
+                continue;
+            }
+            What::Hello { device, position, .. } => (*device, *position),
+            What::Confirmed { conn, position } => {
+                let Some(conn) = world.conns.get(conn) else { continue };
+                (conn.device, *position)
+            }
+            _ => continue,
+        };
+        let Some(pushed) = pushed.get_mut(&device) else { continue };
+        while let Some((seq, conversation, conv_seq)) = pushed.rows.get(pushed.acked).copied()
+            && seq <= position
+        {
+            pushed.acked += 1;
+            let highest = acked.entry((device, conversation)).or_insert((conv_seq, index));
+            if conv_seq > highest.0 {
+                *highest = (conv_seq, index);
+            }
+        }
+    }
+    acked.retain(|(device, _), _| pushed.get(device).is_some_and(|one| one.is_there));
+    acked
 }

@@ -105,7 +105,7 @@ fn the_marks_of_the_server_are_in_order() {
 }
 
 #[test]
-fn what_a_friends_device_holds_is_delivered() {
+fn what_a_friends_device_acked_is_delivered() {
     let mut what = Story::busy().end();
     for what in &mut what {
         match what {

@@ -76,6 +76,39 @@ fn a_friendship_that_the_backup_does_not_have_may_end_in_rejections() {
 }
 
 #[test]
+fn what_was_acked_between_two_restores_of_one_backup_is_counted() {
+    let mut story = restored();
+    story.connect(PHONE);
+    story.connect(BOBS);
+    story.send(BOBS, "gone with the second restore");
+    story.restore_as("third");
+    story.connect(PHONE);
+    let judgement = clean(story.end());
+    assert_eq!(judgement.rolled_back, 2);
+}
+
+#[test]
+fn a_backup_of_a_restored_server_keeps_what_came_before_it() {
+    let mut story = restored();
+    story.connect(PHONE);
+    story.connect(BOBS);
+    story.send(BOBS, "kept by the second backup");
+    // As if the backup were made within the fault.
+    let from = story.what.len();
+    story.back_up();
+    story.restore_as("third");
+    let fault = from + first(&story.what[from..], |what| matches!(what, What::Fault { .. }));
+    let fault = story.what.remove(fault);
+    story.what.insert(from, fault);
+    story.connect(PHONE);
+    let mut what = story.end();
+    let judgement = clean(what.clone());
+    assert_eq!(judgement.rolled_back, 1);
+    super::edit_views(&mut what, |messages| _ = messages.pop());
+    red(what, "C1", "in no final view");
+}
+
+#[test]
 fn a_message_from_before_the_backup_must_survive() {
     let mut story = restored();
     story.connect(BOBS);

@@ -25,6 +25,7 @@ pub(super) struct Story {
     pub(super) server: Server,
     pub(super) clients: BTreeMap<ClientId, Client>,
     backup: Option<Server>,
+    backups: u64,
     ops: u64,
     conns: u64,
     devices: Device,
@@ -66,8 +67,8 @@ impl Story {
             friends: false,
         };
         let (what, clients) = (Vec::new(), BTreeMap::new());
-        let (backup, devices) = (None, 10);
-        let mut story = Self { what, server, clients, backup, ops: 0, conns: 0, devices };
+        let (backup, backups, devices) = (None, 0, 10);
+        let mut story = Self { what, server, clients, backup, backups, ops: 0, conns: 0, devices };
         story.join(PHONE, ALICE);
         story.join(BOBS, BOB);
         story.befriend();
@@ -321,19 +322,25 @@ impl Story {
     }
 
     pub(super) fn back_up(&mut self) {
-        self.what.push(What::BackupBegun { backup: 1 });
+        self.backups += 1;
+        let backup = self.backups;
+        self.what.push(What::BackupBegun { backup });
         self.backup = Some(self.server.clone());
-        self.what.push(What::BackupDone { backup: 1 });
+        self.what.push(What::BackupDone { backup });
+    }
+
+    pub(super) fn restore(&mut self) {
+        self.restore_as("second");
     }
 
     /// Restores the backup; everybody is offline.
-    pub(super) fn restore(&mut self) {
+    pub(super) fn restore_as(&mut self, epoch: &str) {
         self.what.push(What::Fault { fault: 1, kind: "restore" });
         self.clients.values_mut().for_each(|client| client.conn = None);
         self.server = self.backup.clone().unwrap();
-        self.server.epoch = "second".to_owned();
-        let epoch = self.server.epoch.clone();
-        self.what.extend([What::Restored { backup: 1, epoch }, What::Healed { fault: 1 }]);
+        epoch.clone_into(&mut self.server.epoch);
+        let (backup, epoch) = (self.backups, self.server.epoch.clone());
+        self.what.extend([What::Restored { backup, epoch }, What::Healed { fault: 1 }]);
     }
 
     /// Everybody comes back and drains; the end.
