@@ -62,6 +62,13 @@ impl Watch {
         self.busy_since.store(0, Relaxed);
     }
 
+    /// The process did not run for a while: that was no time of the writer.
+    fn forgive(&self, now: u64) {
+        // A writer that began or ended something meanwhile has set it anew.
+        let forgiven = |since| (since > 0 && since <= now).then_some(now + 1);
+        let _ = self.busy_since.fetch_update(Relaxed, Relaxed, forgiven);
+    }
+
     fn now(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
     }
@@ -77,13 +84,28 @@ impl Watch {
 /// Aborts the process when the writer hangs: nobody would be told otherwise, and a restart helps.
 /// Ends when the other end of `alive` is dropped.
 pub(super) fn watchdog(shared: &Arc<Shared>, alive: &Receiver<()>) {
-    while alive.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
-        if let Some(busy) = shared.watch.hang(shared.watch.now()) {
+    let watch = &shared.watch;
+    let mut looked = watch.now();
+    while alive.recv_timeout(LOOKS_EVERY) == Err(RecvTimeoutError::Timeout) {
+        let now = watch.now();
+        if is_late(looked, now) {
+            watch.forgive(now);
+        }
+        looked = now;
+        if let Some(busy) = watch.hang(now) {
             tracing::error!(?busy, "a commit hangs; the process aborts");
             std::process::abort();
         }
     }
 }
+
+/// Whether this thread looks so late that the process, stopped by a signal or with its machine, did
+/// not run.
+fn is_late(looked: u64, now: u64) -> bool {
+    u128::from(now.saturating_sub(looked)) > 3 * LOOKS_EVERY.as_millis()
+}
+
+const LOOKS_EVERY: Duration = Duration::from_secs(1);
 
 /// One sync takes 0.2-0.4 ms; a stalled journal rotation tens of ms; ten seconds is no disk.
 const COMMIT_HANGS_AFTER: Duration = Duration::from_secs(10);
@@ -108,6 +130,21 @@ mod tests {
 
         watch.end();
         assert_eq!(watch.hang(began + hour), None, "done");
+    }
+
+    #[test]
+    fn a_process_that_was_stopped_does_not_hang() {
+        assert!(!is_late(5_000, 8_000) && is_late(5_000, 8_001));
+        let watch = Watch { started: Instant::now(), busy_since: AtomicU64::new(0) };
+        watch.forgive(16_000);
+        assert_eq!(watch.hang(60_000), None, "it rests");
+        watch.busy_since.store(1_001, Relaxed);
+        watch.forgive(16_000);
+        assert_eq!(watch.hang(26_000), None, "counted from when it ran again");
+        assert!(watch.hang(26_001).is_some(), "and then as always");
+        watch.busy_since.store(30_001, Relaxed);
+        watch.forgive(16_000);
+        assert!(watch.hang(40_001).is_some(), "what began since is not moved");
     }
 
     #[test]
