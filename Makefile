@@ -3,7 +3,7 @@
 CARGO ?= cargo
 DATA  ?= data
 
-.PHONY: run build test faults bench clean
+.PHONY: run build test faults fuzz bench clean
 
 ## Build Anser and start it on ./data: make run
 run:
@@ -20,6 +20,10 @@ test:
 ## Breaks the code on purpose, one promise after the other, and wants the tests red: make faults
 faults:
 	CARGO="$(CARGO)" ci/faults.sh
+
+## Fuzzes what strangers can send, guided by coverage, where a nightly toolchain is: make fuzz SECONDS=60
+fuzz:
+	CARGO="$(CARGO)" ci/fuzz.sh $(SECONDS)
 
 ## The figures of docs/benchmarks.md; takes half an hour on an idle machine
 bench: build
