@@ -153,7 +153,7 @@ fn app(config: &config::Api, deps: Deps) -> Result<App, BindError> {
 }
 
 fn wrap(config: &config::Api, app: App) -> Result<Router, BindError> {
-    let (routes, document) = openapi::routes();
+    let (routes, document) = openapi::routes(config.page_max);
     let router = routes.with_state(app).merge(openapi::pages(document));
     let router = router.layer(DefaultBodyLimit::max(config.request_bytes_max));
     let router = layer::wrap(router, REQUEST_TIME_MAX);
