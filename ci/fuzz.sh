@@ -4,14 +4,15 @@
 # says NOT RUN without one, since `make test` replays the corpus and seeded inputs on stable anyhow.
 #
 # ci/fuzz.sh [SECONDS]
-# ci/fuzz.sh --shrink: fuzz/corpus becomes the smallest inputs that reach what all found ones reach.
+# ci/fuzz.sh --shrink TARGET...: fuzz/corpus becomes its named inputs and the smallest others that reach
+# what all found ones reach.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
 cargo=${CARGO:-cargo}
 tools=${XDG_CACHE_HOME:-$HOME/.cache}/anser/tools
 fuzz_version=0.13.2
-targets=(codec entry rest_body session)
+targets=(codec entry request rest_body session)
 passed=0 failed=0 skipped=0
 
 finish() {
@@ -50,16 +51,13 @@ PATH=$tools/bin:$PATH $cargo fuzz build --sanitizer none || {
 binaries=fuzz/target/$host/release
 
 if [ "${1:-}" = --shrink ]; then
-    for target in "${targets[@]}"; do
-        small=$(mktemp -d)
-        mkdir -p "fuzz/target/corpus/$target"
-        cp "fuzz/corpus/$target"/regression-* "$small" 2>/dev/null
-        "$binaries/$target" -merge=1 -max_len=1024 "$small" "fuzz/corpus/$target" \
-            "fuzz/target/corpus/$target" >/dev/null 2>&1 || exit 1
-        rm -r "fuzz/corpus/$target"
-        mv "$small" "fuzz/corpus/$target"
-        chmod 755 "fuzz/corpus/$target"
-        echo "$target: $(find "fuzz/corpus/$target" -type f | wc -l) inputs"
+    for target in "${@:2}"; do
+        # Inputs with a name stay; those that a fuzzer found are named by their hash.
+        find "fuzz/corpus/$target" -type f -regextype posix-extended -regex '.*/[0-9a-f]{40}' \
+            -exec mv -t "fuzz/target/corpus/$target" {} +
+        # By edges, not by how often each is taken: a tenth of the bytes.
+        "$binaries/$target" -merge=1 -use_counters=0 -max_len=512 "fuzz/corpus/$target" \
+            "fuzz/target/corpus/$target" 2>&1 | grep MERGE-OUTER
     done
     exit
 fi

@@ -12,6 +12,8 @@ mod auth;
 mod conversation;
 mod error;
 mod extract;
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzz;
 mod info;
 pub(crate) mod layer;
 pub(crate) mod listen;
