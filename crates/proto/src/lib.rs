@@ -7,6 +7,8 @@ pub mod code;
 pub mod failpoint;
 pub mod fault;
 pub mod frame;
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzz;
 pub mod id;
 pub mod rest;
 pub mod seal;

@@ -16,6 +16,30 @@ pub(crate) fn id_schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Sch
         .into()
 }
 
+/// Shape of a name to show in OpenAPI.
+#[cfg(feature = "openapi")]
+fn shown_schema() -> utoipa::openapi::schema::Object {
+    shown(utoipa::openapi::schema::Type::String.into())
+}
+
+/// The same where it may be left out.
+#[cfg(feature = "openapi")]
+fn optional_shown_schema() -> utoipa::openapi::schema::Object {
+    use utoipa::openapi::schema::{SchemaType, Type};
+    shown(SchemaType::Array(vec![Type::String, Type::Null]))
+}
+
+#[cfg(feature = "openapi")]
+fn shown(kind: utoipa::openapi::schema::SchemaType) -> utoipa::openapi::schema::Object {
+    utoipa::openapi::schema::ObjectBuilder::new()
+        .schema_type(kind)
+        .description(Some("1 to 64 characters, not only spaces, no control characters."))
+        .min_length(Some(1))
+        .max_length(Some(64))
+        .pattern(Some(r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"))
+        .build()
+}
+
 macro_rules! bodies {
     (
         $($(#[$meta:meta])* pub struct $name:ident {
@@ -51,11 +75,14 @@ bodies! {
     /// `POST /v1/users`: register.
     pub struct Register {
         /// 3 to 32 characters of `a-z 0-9 . _ -`, starting with a letter or digit.
+        #[cfg_attr(feature = "openapi", schema(pattern = "^[a-z0-9][a-z0-9._-]{2,31}$"))]
         pub name: String,
         /// 8 to 256 characters.
+        #[cfg_attr(feature = "openapi", schema(min_length = 8, max_length = 256))]
         pub password: String,
         /// 1 to 64 characters; the name when left out.
         #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(feature = "openapi", schema(schema_with = optional_shown_schema))]
         pub display_name: Option<String>,
         /// The invitation code, where the server asks for one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,6 +95,7 @@ bodies! {
         /// The password.
         pub password: String,
         /// Shown in the list of sessions, 1 to 64 characters.
+        #[cfg_attr(feature = "openapi", schema(schema_with = shown_schema))]
         pub device_name: String,
     }
     /// `PUT /v1/me/password`. Ends all other sessions.
@@ -75,11 +103,13 @@ bodies! {
         /// The password so far.
         pub old: String,
         /// The new one, 8 to 256 characters.
+        #[cfg_attr(feature = "openapi", schema(min_length = 8, max_length = 256))]
         pub new: String,
     }
     /// `PATCH /v1/me`.
     pub struct UpdateProfile {
         /// 1 to 64 characters.
+        #[cfg_attr(feature = "openapi", schema(schema_with = shown_schema))]
         pub display_name: String,
     }
     /// `POST /v1/relations`: ask a user to become friends. A crossing request is an accept.
@@ -90,9 +120,11 @@ bodies! {
     /// `POST /v1/server/users`: create a user without a password.
     pub struct ServerCreateUser {
         /// As for [`Register::name`].
+        #[cfg_attr(feature = "openapi", schema(pattern = "^[a-z0-9][a-z0-9._-]{2,31}$"))]
         pub name: String,
         /// As for [`Register::display_name`].
         #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(feature = "openapi", schema(schema_with = optional_shown_schema))]
         pub display_name: Option<String>,
         /// A system user can be the sender of `POST /v1/server/messages`.
         #[serde(default)]
@@ -101,12 +133,14 @@ bodies! {
     /// `POST /v1/server/users/{user}/sessions`: mint a device token for a user.
     pub struct ServerCreateSession {
         /// As for [`Login::device_name`].
+        #[cfg_attr(feature = "openapi", schema(schema_with = shown_schema))]
         pub device_name: String,
     }
     /// `PUT /v1/server/relations`, `DELETE /v1/server/relations`: make or remove a relation without
     /// a request.
     pub struct ServerRelation {
         /// The two users, in any order.
+        #[cfg_attr(feature = "openapi", schema(min_items = 2, max_items = 2))]
         pub users: [UserId; 2],
     }
     /// `POST /v1/server/messages`: send a text as a system user.
@@ -116,8 +150,10 @@ bodies! {
         /// The receiver, who is (or becomes) related to it.
         pub to: UserId,
         /// The text; the server seals it with the relation's key.
+        #[cfg_attr(feature = "openapi", schema(min_length = 1))]
         pub text: String,
         /// The same key gives the same message, however often it is sent. 1 to 64 characters.
+        #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 64))]
         pub idempotency_key: String,
     }
 }

@@ -12,6 +12,8 @@ mod auth;
 mod conversation;
 mod error;
 mod extract;
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzz;
 mod info;
 pub(crate) mod layer;
 pub(crate) mod listen;
@@ -153,7 +155,7 @@ fn app(config: &config::Api, deps: Deps) -> Result<App, BindError> {
 }
 
 fn wrap(config: &config::Api, app: App) -> Result<Router, BindError> {
-    let (routes, document) = openapi::routes();
+    let (routes, document) = openapi::routes(config.page_max);
     let router = routes.with_state(app).merge(openapi::pages(document));
     let router = router.layer(DefaultBodyLimit::max(config.request_bytes_max));
     let router = layer::wrap(router, REQUEST_TIME_MAX);

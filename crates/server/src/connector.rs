@@ -4,6 +4,8 @@
 //! It decides nothing about messages and stores nothing itself.
 
 mod connection;
+#[cfg(any(test, feature = "testing"))]
+pub mod echo;
 mod feed;
 mod greet;
 mod limits;

@@ -62,7 +62,8 @@ impl<S: Sync> FromRequestParts<S> for Peer {
     }
 }
 
-fn bearer(parts: &Parts) -> Result<&str> {
+/// The token that a request carries.
+pub(super) fn bearer(parts: &Parts) -> Result<&str> {
     let value = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = value.and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;

@@ -34,12 +34,17 @@ pub(super) async fn list(
 #[into_params(parameter_in = Query)]
 pub(super) struct Page {
     /// The messages right below this `conv_seq`.
+    #[param(value_type = Option<u64>, maximum = 9_007_199_254_740_991_u64)]
     before: Option<Seq>,
     /// The messages right above this `conv_seq`.
+    #[param(value_type = Option<u64>, maximum = 9_007_199_254_740_991_u64)]
     after: Option<Seq>,
     /// This `conv_seq` in the middle.
+    #[param(value_type = Option<u64>, maximum = 9_007_199_254_740_991_u64)]
     around: Option<Seq>,
     /// How many, 50 when left out. More than `limits.page_max` of `GET /v1/server` is refused.
+    // The maximum is written when the server knows its configuration.
+    #[param(minimum = 1)]
     limit: Option<usize>,
 }
 
@@ -101,7 +106,8 @@ pub(super) fn limit(asked: Option<usize>, max: usize) -> Result<usize> {
 }
 
 impl Page {
-    fn range(&self) -> Result<HistoryRange> {
+    /// The range that the parameters name.
+    pub(super) fn range(&self) -> Result<HistoryRange> {
         let range = match (self.before, self.after, self.around) {
             (None, None, None) => return Ok(HistoryRange::Latest),
             (Some(seq), None, None) => HistoryRange::Before(seq),

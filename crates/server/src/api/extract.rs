@@ -6,7 +6,7 @@ use axum::{
     RequestPartsExt,
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Request, rejection::BytesRejection},
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, Uri, header, request::Parts},
     middleware::Next,
     response::Response,
 };
@@ -53,14 +53,7 @@ impl<T: DeserializeOwned + Send + 'static, S: Send + Sync> FromRequestParts<S> f
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
-        let axum::extract::Query(value) = parts.extract().await.map_err(
-            |rejection: axum::extract::rejection::QueryRejection| {
-                let text = std::error::Error::source(&rejection)
-                    .map_or_else(|| rejection.to_string(), ToString::to_string);
-                Error::invalid(format!("The query string is not valid: {}", with_hint(&text)))
-            },
-        )?;
-        Ok(Self(value))
+        query(&parts.uri).map(Self)
     }
 }
 
@@ -98,7 +91,19 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+/// What a query string says.
+pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T> {
+    let axum::extract::Query(value) =
+        axum::extract::Query::try_from_uri(uri).map_err(|rejection| {
+            let text = std::error::Error::source(&rejection)
+                .map_or_else(|| rejection.to_string(), ToString::to_string);
+            Error::invalid(format!("The query string is not valid: {}", with_hint(&text)))
+        })?;
+    Ok(value)
+}
+
+/// What a body says.
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     use serde_json::error::Category;
     // serde would take the fields of a struct from an array by their order, which nobody means.
     if bytes.trim_ascii_start().first() == Some(&b'[') {

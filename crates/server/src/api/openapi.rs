@@ -4,9 +4,9 @@
 use anser_proto::rest;
 use axum::{Router, middleware};
 use utoipa::{
-    Modify, OpenApi,
+    Modify, Number, OpenApi,
     openapi::{
-        Content, PathItem, Ref, RefOr, Response, Server,
+        Content, PathItem, Ref, RefOr, Response, Schema, Server,
         path::Operation,
         security::{Http, HttpAuthScheme, SecurityScheme},
     },
@@ -29,8 +29,8 @@ use super::{App, conversation, extract, info, product, relation, session, user};
 )]
 struct Document;
 
-/// The routes, and the document that describes them.
-pub(super) fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
+/// The routes, and the document that describes them on a server with this `api.page_max`.
+pub(super) fn routes(page_max: usize) -> (Router<App>, utoipa::openapi::OpenApi) {
     let without_query = OpenApiRouter::new()
         .routes(routes!(user::register))
         .routes(routes!(user::me, user::update))
@@ -58,6 +58,7 @@ pub(super) fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(conversation::messages))
         .split_for_parts();
     Errors.modify(&mut document);
+    Limits { page_max }.modify(&mut document);
     (router, document)
 }
 
@@ -104,9 +105,31 @@ impl Modify for Errors {
         problem.content.insert("application/problem+json".into(), content);
         for operation in document.paths.paths.values_mut().flat_map(operations) {
             let responses = &mut operation.responses.responses;
-            responses.insert("default".into(), RefOr::T(problem.clone()));
+            // Not `default`, which would also allow a success that is not described.
+            responses.insert("4XX".into(), RefOr::T(problem.clone()));
+            responses.insert("5XX".into(), RefOr::T(problem.clone()));
             // Said aloud, or readers take it for forgotten: what names no key needs none.
             operation.security.get_or_insert_default();
+        }
+    }
+}
+
+/// What the configuration limits, so that the document does not promise more.
+struct Limits {
+    page_max: usize,
+}
+
+impl Modify for Limits {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let operations = document.paths.paths.values_mut().flat_map(operations);
+        for parameter in operations.filter_map(|operation| operation.parameters.as_mut()).flatten()
+        {
+            if let RefOr::T(parameter) = parameter
+                && parameter.name == "limit"
+                && let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema
+            {
+                schema.maximum = Some(Number::UInt(self.page_max));
+            }
         }
     }
 }

@@ -83,8 +83,11 @@ async fn the_document_is_openapi_3_1_and_its_references_resolve() {
     let mut ids = std::collections::HashSet::new();
     for (method, path, operation) in operations(&world).await {
         let what = format!("{method} {path}");
-        let problem = &operation["responses"]["default"]["content"]["application/problem+json"];
-        assert_eq!(problem["schema"], json!({ "$ref": "#/components/schemas/Problem" }), "{what}");
+        for status in ["4XX", "5XX"] {
+            let problem = &operation["responses"][status]["content"]["application/problem+json"];
+            let schema = json!({ "$ref": "#/components/schemas/Problem" });
+            assert_eq!(problem["schema"], schema, "{what}");
+        }
         assert!(operation["security"].is_array(), "{what} says which key it needs, or none");
         let id = operation["operationId"].as_str().unwrap();
         assert!(ids.insert(id.to_owned()), "{what}: {id} twice");
@@ -96,6 +99,36 @@ async fn the_document_is_openapi_3_1_and_its_references_resolve() {
     let register = &document["components"]["schemas"]["Register"];
     assert_eq!(register["required"], json!(["name", "password"]));
     assert_eq!(register["additionalProperties"], false);
+}
+
+/// What a generator of requests reads: a body that keeps to it is not refused for its shape.
+#[tokio::test]
+async fn the_document_tells_the_limits_of_names_passwords_and_pages() {
+    let world = World::new();
+    let document = world.get("/v1/openapi.json", "").await.json();
+    let field = |body: &str, field: &str| {
+        document["components"]["schemas"][body]["properties"][field].clone()
+    };
+    for body in ["Register", "ServerCreateUser"] {
+        assert_eq!(field(body, "name")["pattern"], "^[a-z0-9][a-z0-9._-]{2,31}$");
+        assert_eq!(field(body, "display_name")["type"], json!(["string", "null"]));
+    }
+    for (body, password) in [("Register", "password"), ("ChangePassword", "new")] {
+        let password = field(body, password);
+        assert_eq!((&password["minLength"], &password["maxLength"]), (&json!(8), &json!(256)));
+    }
+    for (body, name) in [("Register", "display_name"), ("Login", "device_name")] {
+        let shown = field(body, name);
+        assert_eq!((&shown["minLength"], &shown["maxLength"]), (&json!(1), &json!(64)));
+        assert!(shown["pattern"].is_string() && shown["description"].is_string());
+    }
+    let users = field("ServerRelation", "users");
+    assert_eq!((&users["minItems"], &users["maxItems"]), (&json!(2), &json!(2)));
+
+    let messages = &document["paths"]["/v1/conversations/{id}/messages"]["get"]["parameters"];
+    let limit = messages.as_array().unwrap().iter().find(|one| one["name"] == "limit").unwrap();
+    let page_max = world.get("/v1/server", "").await.json()["limits"]["page_max"].clone();
+    assert_eq!((&limit["schema"]["minimum"], &limit["schema"]["maximum"]), (&json!(1), &page_max));
 }
 
 #[tokio::test]
