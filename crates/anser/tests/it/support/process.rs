@@ -31,9 +31,11 @@ pub(crate) struct Process {
 }
 
 /// What a server says of itself before it is ready.
+#[derive(Default)]
 struct Said {
     connector: String,
     api: String,
+    ops: String,
     admin: PathBuf,
 }
 
@@ -61,9 +63,9 @@ impl Process {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         let (connector, api) = (port::free(), port::free());
-        let site = Site { connector, api, admin: PathBuf::new(), folder };
-        let pid = rustix::process::getpid();
-        let mut process = Self { site, variables: variables.collect(), running: None, pid };
+        let site = Site { connector, api, ops: connector, admin: PathBuf::new(), folder };
+        let (variables, pid) = (variables.collect(), rustix::process::getpid());
+        let mut process = Self { site, variables, running: None, pid };
         process.spawn(&[]).await;
         process
     }
@@ -117,8 +119,8 @@ impl Process {
             .args(["--connector-listen", &self.site.connector.to_string()])
             .args(["--api-listen", &self.site.api.to_string()])
             .args(["--ops-listen", "127.0.0.1:0"])
-            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .env("ANSER_LOG__LEVEL", "error")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -126,6 +128,7 @@ impl Process {
         let said = timeout(PATIENCE, read_until_ready(&mut child)).await.expect("it gets ready");
         self.site.connector = said.connector.parse().expect("an address");
         self.site.api = said.api.trim_start_matches("http://").parse().expect("an address");
+        self.site.ops = said.ops.trim_start_matches("http://").parse().expect("an address");
         self.site.admin = said.admin;
         let pid = child.id().expect("it runs");
         let pid = if program.is_empty() { pid } else { only_child(pid) };
@@ -138,13 +141,14 @@ impl Process {
 async fn read_until_ready(child: &mut Child) -> Said {
     let stdout = child.stdout.take().expect("a standard output");
     let mut lines = BufReader::new(stdout).lines();
-    let mut said = Said { connector: String::new(), api: String::new(), admin: PathBuf::new() };
+    let mut said = Said::default();
     loop {
         let line = lines.next_line().await.expect("a line");
         let line = line.expect("the server gets ready before it ends");
         match line.split_once(' ') {
             Some(("connector", address)) => said.connector = address.into(),
             Some(("api", url)) => said.api = url.into(),
+            Some(("ops", url)) => said.ops = url.into(),
             Some(("admin", path)) => said.admin = path.into(),
             _ if line == "ready" => return said,
             _ => {}
