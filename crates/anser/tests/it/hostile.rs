@@ -1,6 +1,7 @@
 //! A wrong or hostile client gets a clear answer, and the others notice nothing. A file for each
 //! class of incidents that others had; here is what frames can do wrong.
 
+mod dumps;
 mod names;
 
 use anser_proto::{Code, ConversationId, Frame, wire as frames};

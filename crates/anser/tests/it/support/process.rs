@@ -76,6 +76,19 @@ impl Process {
         self.variables.push((name.into(), value.into()));
     }
 
+    /// The server's process.
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Sends a signal, and tells how the process ended by it.
+    pub(crate) async fn end_by(&mut self, signal: Signal) -> ExitStatus {
+        let mut child = self.running.take().expect("the server runs");
+        kill_process(self.pid, signal).expect("the server can be signalled");
+        let ended = timeout(PATIENCE, child.wait()).await;
+        ended.expect("the server stops").expect("the process was waited for")
+    }
+
     /// Kills it as a power cut would: it learns nothing and finishes nothing.
     pub(crate) async fn kill(&mut self) {
         let mut child = self.running.take().expect("the server runs");
@@ -96,10 +109,7 @@ impl Process {
 
     /// Stops it as an operator would.
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
-        let mut child = self.running.take().expect("the server runs");
-        kill_process(self.pid, Signal::TERM).expect("the server can be told to stop");
-        let ended = timeout(PATIENCE, child.wait()).await;
-        ended.expect("the server stops").expect("the process was waited for")
+        self.end_by(Signal::TERM).await
     }
 
     /// The folder of its data.
@@ -120,6 +130,8 @@ impl Process {
             .args(["--api-listen", &self.site.api.to_string()])
             .args(["--ops-listen", "127.0.0.1:0"])
             .env("ANSER_LOG__LEVEL", "error")
+            // What watches it, such as strace, reads its memory, as a user who is perhaps not root.
+            .env("ANSER_NODE__CORE_DUMPS", (!program.is_empty()).to_string())
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .kill_on_drop(true)
