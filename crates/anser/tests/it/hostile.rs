@@ -3,6 +3,7 @@
 
 mod dumps;
 mod names;
+mod rows;
 
 use anser_proto::{Code, ConversationId, Frame, wire as frames};
 use anser_server::config::Config;

@@ -1,6 +1,7 @@
 //! A server as a process of its own, which can be killed: ports and data are kept over a restart.
 
 use std::{
+    fs::File,
     ops::Deref,
     path::PathBuf,
     process::{ExitStatus, Stdio},
@@ -26,6 +27,8 @@ pub(crate) struct Process {
     site: Site,
     variables: Vec<(String, String)>,
     running: Option<Child>,
+    /// Where it logs; on the test's own standard error when `None`.
+    log: Option<PathBuf>,
     /// The server itself where `running` is a program that watches it.
     pid: Pid,
 }
@@ -65,7 +68,7 @@ impl Process {
         let (connector, api) = (port::free(), port::free());
         let site = Site { connector, api, ops: connector, admin: PathBuf::new(), folder };
         let (variables, pid) = (variables.collect(), rustix::process::getpid());
-        let mut process = Self { site, variables, running: None, pid };
+        let mut process = Self { site, variables, running: None, log: None, pid };
         process.spawn(&[]).await;
         process
     }
@@ -74,6 +77,13 @@ impl Process {
     pub(crate) fn configure(&mut self, name: &str, value: &str) {
         self.variables.retain(|(known, _)| known != name);
         self.variables.push((name.into(), value.into()));
+    }
+
+    /// Logs to a file in the server's folder from the next start on; gives its path.
+    pub(crate) fn log_to(&mut self, file: &str) -> PathBuf {
+        let path = self.site.folder().join(file);
+        self.log = Some(path.clone());
+        path
     }
 
     /// The server's process.
@@ -121,6 +131,10 @@ impl Process {
         assert!(self.running.is_none(), "one server at a time");
         let words = program.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_anser")]);
         let words: Vec<&str> = words.collect();
+        let log = self.log.as_ref().map(|path| {
+            let file = File::options().create(true).append(true).open(path);
+            Stdio::from(file.expect("a log file"))
+        });
         let mut child = Command::new(words[0])
             .args(&words[1..])
             .arg("serve")
@@ -134,6 +148,7 @@ impl Process {
             .env("ANSER_NODE__CORE_DUMPS", (!program.is_empty()).to_string())
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
+            .stderr(log.unwrap_or_else(Stdio::inherit))
             .kill_on_drop(true)
             .spawn()
             .expect("the server starts");
