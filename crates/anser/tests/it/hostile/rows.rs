@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anser_proto::{Code, ConversationId, Frame, Seq, wire as frames};
+use anser_proto::{Code, ConversationId, Frame, Seq, frame, wire as frames};
 use anser_server::node;
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
@@ -67,7 +67,7 @@ async fn friends(site: &Site) -> (Account, Account, ConversationId) {
     (alice, bob, chat)
 }
 
-/// The bodies of entries 1 ..= `last` as they are pushed.
+/// The bodies of entries 1 ..= `last` as they are pushed, in frames of the size that was told.
 async fn pushed(raw: &mut Raw, last: Seq) -> Vec<Bytes> {
     let mut bodies = Vec::new();
     while (bodies.len() as Seq) < last {
@@ -97,6 +97,40 @@ async fn inbox_rows_that_do_not_decode_are_pushed_in_their_places() {
         let planted = planted.iter().find(|(place, _)| *place == seq);
         assert_eq!(&after[..], planted.map_or(&before[..], |(_, row)| row), "entry {seq}");
     }
+    server.stop().await;
+}
+
+/// Pushed whole it would end every connection of this user at the same place, for ever.
+#[tokio::test]
+async fn inbox_rows_larger_than_a_frame_do_not_hide_what_is_behind_them() {
+    let mut server = Server::start().await;
+    let (alice, bob, chat) = friends(&server).await;
+    server.stop().await;
+    let message = frames::Message { conversation: chat.0, conv_seq: 2, ..<_>::default() };
+    let kind = Some(frames::entry::Kind::Message(message));
+    let head = frames::Entry { kind, body: Bytes::new() };
+    let large = frames::Entry { body: vec![7; 200 * 1024].into(), ..head.clone() };
+    // Above the window of bytes too, and without a body that could be left out.
+    let giant = vec![0xff; 2 * 1024 * 1024];
+    // The rest of a frame may take 32 bytes.
+    let fits = vec![0xff; frame::FRAME_BYTES_MAX - 32];
+    let too_long = vec![0xff; fits.len() + 1];
+    let rows = Rows::open(server.data_dir());
+    let planted = [(3, &large.encode_to_vec()), (5, &giant), (6, &fits), (7, &too_long)];
+    for (seq, row) in planted {
+        rows.inbox.insert(key(bob.user.0, seq), row).expect("planted");
+    }
+    rows.close();
+    server.start_again().await;
+    // Its reader takes no larger frame than the Welcome told.
+    let mut reader = Raw::online(&server, &bob).await;
+    let bodies = pushed(&mut reader, MESSAGES + 1).await;
+    assert_eq!(bodies[2], head.encode_to_vec(), "the message is told, its body is in the history");
+    assert_eq!(bodies[4..], [Bytes::new(), fits.into(), Bytes::new()]);
+    reader.ack(MESSAGES + 1).await;
+    let (mut sender, _) = Raw::resume(&server, &alice, 1, MESSAGES).await;
+    sender.send(push(MESSAGES + 1, send(chat, b"and on"))).await;
+    assert_eq!(reader.entries(MESSAGES + 2, MESSAGES + 2).await[0].body, "and on");
     server.stop().await;
 }
 
