@@ -2,8 +2,12 @@
 //! class of incidents that others had; here is what frames can do wrong.
 
 mod dumps;
+mod handshakes;
+mod lengths;
+mod memory;
 mod names;
 mod rows;
+mod wire;
 
 use anser_proto::{Code, ConversationId, Frame, wire as frames};
 use anser_server::config::Config;
