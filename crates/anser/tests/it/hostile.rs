@@ -7,6 +7,7 @@ mod lengths;
 mod memory;
 mod names;
 mod rows;
+mod tokens;
 mod wire;
 
 use anser_proto::{Code, ConversationId, Frame, wire as frames};

@@ -83,3 +83,21 @@ pub(super) fn websocket(first: u8, told: u64, payload: &[u8]) -> Vec<u8> {
 pub(super) fn binary(payload: &[u8]) -> Vec<u8> {
     websocket(0x82, payload.len() as u64, payload)
 }
+
+/// What the binary messages of a server hold, which are not masked and shorter than 64 KiB.
+pub(super) fn messages(mut heard: &[u8]) -> Vec<u8> {
+    let mut all = Vec::new();
+    while let [first, short, rest @ ..] = heard {
+        let (length, rest) = match (*short, rest) {
+            (126, [high, low, rest @ ..]) => (usize::from(u16::from_be_bytes([*high, *low])), rest),
+            (127.., _) => panic!("a long message"),
+            (short, rest) => (usize::from(short), rest),
+        };
+        let (payload, rest) = rest.split_at(length);
+        if *first == 0x82 {
+            all.extend_from_slice(payload);
+        }
+        heard = rest;
+    }
+    all
+}
