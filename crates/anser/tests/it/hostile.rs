@@ -7,6 +7,7 @@ mod lengths;
 mod memory;
 mod names;
 mod rows;
+mod secrets;
 mod tokens;
 mod wire;
 

@@ -91,6 +91,11 @@ impl Process {
         self.pid
     }
 
+    /// Whether it was started and not ended.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
     /// Sends a signal, and tells how the process ended by it.
     pub(crate) async fn end_by(&mut self, signal: Signal) -> ExitStatus {
         let mut child = self.running.take().expect("the server runs");
