@@ -7,7 +7,9 @@ use anser_server::{
 };
 use rustix::{
     fs::Mode,
-    process::{Resource, getrlimit, setrlimit, umask},
+    process::{
+        DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask,
+    },
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
@@ -50,6 +52,9 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result {
     let config = loader.finish().map_err(Failure::config)?;
     logging::start(&config.log);
     raise_file_limit();
+    if !config.node.core_dumps {
+        refuse_core_dumps();
+    }
     // What the server writes is its own user's only, whatever the shell's habit is.
     umask(Mode::from_raw_mode(0o077));
     let secrets = init::prepare(&config.node.data_dir)?;
@@ -122,6 +127,19 @@ fn announcement(addresses: &Addresses) -> String {
          {anser} chat --user bob{server}\nREST documentation: http://{api}/docs\nready\n",
         admin.display()
     )
+}
+
+/// What is in memory would lie readable in a file: keys, tokens, a password that is just checked.
+///
+/// A limit alone does not stop a program that the kernel pipes dumps to; it is there for those who
+/// look at limits. And a process that may be dumped is open to its user's other processes, too.
+fn refuse_core_dumps() {
+    let nothing = Rlimit { current: Some(0), ..getrlimit(Resource::Core) };
+    let refused = setrlimit(Resource::Core, nothing)
+        .and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
+    if let Err(error) = refused {
+        warn!(%error, "core dumps can not be refused");
+    }
 }
 
 /// Each connection is a file: the soft limit of many systems is 1024.

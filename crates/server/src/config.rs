@@ -39,6 +39,8 @@ pub struct Node {
     pub insecure_public: bool,
     /// Most time from SIGTERM to exit.
     pub shutdown_timeout: Duration,
+    /// Lets the process leave a core dump and be traced by its own user.
+    pub core_dumps: bool,
 }
 
 /// Long connections.
@@ -138,6 +140,7 @@ impl Default for Node {
             data_dir: "data".into(),
             insecure_public: false,
             shutdown_timeout: Duration::from_secs(10),
+            core_dumps: false,
         }
     }
 }

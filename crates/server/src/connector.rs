@@ -17,10 +17,11 @@ mod transport;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use anser_proto::{session, wire};
+use anser_proto::{Seq, UserId, session, wire};
 use anser_store::Store;
+use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 pub use registry::Registry;
 pub use transport::WEBSOCKET_PATH;
@@ -39,6 +40,9 @@ const GO_AWAY_AFTER: Duration = Duration::from_secs(2);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// After this the accept loop tries again when the process is out of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// Most bytes of a Push frame beside its entry: two tags with lengths, and the number.
+const PUSH_BYTES: usize = 32;
 
 /// What the connector needs from the other parts.
 pub struct Deps {
@@ -158,6 +162,20 @@ async fn serve(context: Arc<Context>, stream: TcpStream, peer: SocketAddr, guest
 impl Context {
     fn heartbeat_ms(&self) -> u32 {
         u32::try_from(self.session.heartbeat.as_millis()).unwrap_or(u32::MAX)
+    }
+
+    /// What of a stored entry goes into a frame of the size that clients were told. A larger one
+    /// comes from damage, or from before a limit was lowered; pushed whole it would end every
+    /// connection of this user at the same place. So it goes without its body (the history has
+    /// it), or empty in its place, and what is behind it follows.
+    fn fitting(&self, user: UserId, seq: Seq, entry: Bytes) -> Bytes {
+        let bytes_max = self.config.frame_bytes_max.saturating_sub(PUSH_BYTES);
+        if entry.len() <= bytes_max {
+            return entry;
+        }
+        error!(%user, seq, bytes = entry.len(), "an inbox entry is larger than a frame");
+        let head = wire::without_body(&entry);
+        if head.len() <= bytes_max { head } else { Bytes::new() }
     }
 
     fn limits(&self) -> wire::Limits {

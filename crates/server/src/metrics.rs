@@ -33,6 +33,8 @@ pub const ACCEPT_TO_SOCKET_SECONDS: &str = "anser_accept_to_socket_seconds";
 pub const API_REQUESTS_TOTAL: &str = "anser_api_requests_total";
 /// Histogram: REST requests. Labels `method`, `route`.
 pub const API_REQUEST_SECONDS: &str = "anser_api_request_duration_seconds";
+/// Counter: passwords hashed or checked against a hash, each the work of one argon2id.
+pub const PASSWORD_HASHES_TOTAL: &str = "anser_password_hashes_total";
 /// Counter: transactions of the store's hot path.
 pub const STORE_COMMITS_TOTAL: &str = "anser_store_commits_total";
 /// Counter: syncs of the store's journal.
@@ -122,6 +124,7 @@ fn describe() {
     );
     describe_counter!(API_REQUESTS_TOTAL, "REST requests");
     describe_histogram!(API_REQUEST_SECONDS, "REST requests, from header to answer");
+    describe_counter!(PASSWORD_HASHES_TOTAL, "Passwords hashed or checked");
     describe_counter!(STORE_COMMITS_TOTAL, "Transactions of the hot path");
     describe_counter!(STORE_SYNCS_TOTAL, "Syncs of the journal");
     describe_counter!(STORE_MESSAGES_TOTAL, "Messages stored");

@@ -18,7 +18,7 @@ use crate::support::{
 };
 
 /// Revocation reaches open sockets within this time (DESIGN section 7).
-const AT_ONCE: Duration = Duration::from_secs(1);
+pub(crate) const AT_ONCE: Duration = Duration::from_secs(1);
 /// Most time from SIGTERM to the end of the process.
 const STOP: Duration = Duration::from_secs(10);
 

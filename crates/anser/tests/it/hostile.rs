@@ -1,6 +1,17 @@
-//! A wrong or hostile client gets a clear answer, and the others notice nothing.
+//! A wrong or hostile client gets a clear answer, and the others notice nothing. A file for each
+//! class of incidents that others had; here is what frames can do wrong.
 
-use anser_proto::{Code, ConversationId, Frame, wire};
+mod dumps;
+mod handshakes;
+mod lengths;
+mod memory;
+mod names;
+mod rows;
+mod secrets;
+mod tokens;
+mod wire;
+
+use anser_proto::{Code, ConversationId, Frame, wire as frames};
 use anser_server::config::Config;
 use bytes::Bytes;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -25,7 +36,11 @@ struct Scene {
 
 impl Scene {
     async fn start() -> Self {
-        let server = Server::start().await;
+        Self::start_with(|_| {}).await
+    }
+
+    async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let server = Server::start_with(change).await;
         let [alice, bob] = server.accounts(["alice", "bob"]).await;
         let friends = server.befriend(&alice, &bob).await;
         let bob_online = Raw::online(&server, &bob).await;
@@ -160,7 +175,7 @@ async fn a_foreign_token_closes() {
 async fn another_protocol_version_closes() {
     let scene = Scene::start().await;
     let mut alice = Raw::connect(&scene.server).await;
-    alice.send(Frame::Hello(wire::Hello { version: 2, ..<_>::default() })).await;
+    alice.send(Frame::Hello(frames::Hello { version: 2, ..<_>::default() })).await;
     assert_eq!(alice.closed().await, Code::UnsupportedVersion);
     scene.others_notice_nothing(1).await;
 }
@@ -169,7 +184,7 @@ async fn another_protocol_version_closes() {
 async fn an_ack_above_the_head_closes() {
     let scene = Scene::start().await;
     let mut alice = scene.alice_online().await;
-    alice.send(Frame::Ack(wire::Ack { position: 1_000 })).await;
+    alice.send(Frame::Ack(frames::Ack { position: 1_000 })).await;
     assert_eq!(alice.closed().await, Code::AckAboveHead);
     scene.others_notice_nothing(1).await;
 }
@@ -237,7 +252,7 @@ async fn a_body_too_large_and_an_unknown_command_are_rejected_in_place() {
 async fn assert_rejected(raw: &mut Raw, client_seq: u64, code: Code) {
     loop {
         let (_, entry) = raw.entry().await;
-        if let Some(wire::entry::Kind::Rejected(rejected)) = entry.kind
+        if let Some(frames::entry::Kind::Rejected(rejected)) = entry.kind
             && rejected.client_seq == client_seq
         {
             assert_eq!(rejected.code, code.number());

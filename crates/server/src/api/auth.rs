@@ -64,7 +64,10 @@ impl<S: Sync> FromRequestParts<S> for Peer {
 
 /// The token that a request carries.
 pub(super) fn bearer(parts: &Parts) -> Result<&str> {
-    let value = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
+    // With two of them a proxy in front may have checked the other one.
+    let value = values.next().filter(|_| values.next().is_none());
+    let value = value.and_then(|value| value.to_str().ok());
     let token = value.and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

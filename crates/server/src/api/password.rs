@@ -16,6 +16,7 @@ use argon2::{
 use tokio::sync::Semaphore;
 
 use super::error::{Error, Result};
+use crate::metrics::PASSWORD_HASHES_TOTAL;
 
 /// Hashes and checks passwords; a cheap clone.
 #[derive(Clone)]
@@ -82,6 +83,7 @@ impl Passwords {
         // while this one still runs.
         tokio::task::spawn_blocking(move || {
             shared.hashes.fetch_add(1, Ordering::Relaxed);
+            metrics::counter!(PASSWORD_HASHES_TOTAL).increment(1);
             let result = work(&shared);
             drop(running);
             result

@@ -4,11 +4,13 @@ mod accounts;
 mod admin;
 mod conversations;
 mod document;
+mod hostile;
 mod layer;
 mod listener;
 mod product;
 mod relations;
 mod requests;
+mod roles;
 mod sessions;
 mod world;
 

@@ -54,6 +54,8 @@ keys! {
         "Lets the server listen on addresses that other machines reach, without TLS. Set it only behind\na proxy that speaks TLS, or in a network that you trust.";
     node.shutdown_timeout = "\"10s\"", duration,
         "Most time from SIGTERM to the end of the process. Nothing acked is lost when it is over.";
+    node.core_dumps = "false", boolean,
+        "Lets a crash leave a core dump, and the server's own user trace it with strace, gdb or perf. A dump\nholds keys and tokens, so set it only while you look for a fault. Root may trace it anyway.";
 
     connector.listen = "\"127.0.0.1:7400\"", address,
         "Where clients hold their connections: TCP frames and WebSocket (/v1/connect) on one port.";

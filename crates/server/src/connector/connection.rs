@@ -315,6 +315,7 @@ impl Connection {
             };
             let own = entry.mark == (Mark::Own { device }) && entry.seq > self.welcome_head;
             let body = if own { wire::without_body(&entry.entry) } else { entry.entry.clone() };
+            let body = self.context.fitting(user, next, body);
             if self.session.push(now, body).is_err() {
                 self.feed.put_back(entry);
                 break;

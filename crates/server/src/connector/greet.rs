@@ -114,7 +114,8 @@ impl Connection {
         match self.read_after(seq - 1, PageLimit { entries: 1, bytes: 0 }).await {
             Ok((entries, _)) => {
                 if let Some(entry) = entries.into_iter().find(|entry| entry.seq == seq) {
-                    self.session.resend(Instant::now(), seq, entry.entry);
+                    let body = self.context.fitting(entry.user, seq, entry.entry);
+                    self.session.resend(Instant::now(), seq, body);
                 }
             }
             Err(code) => self.session.close(code),

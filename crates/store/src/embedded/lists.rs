@@ -2,14 +2,14 @@
 
 use anser_proto::wire::RelationState;
 use anser_proto::{ConversationId, Seq, UserId};
-use fjall::Slice;
+use bytes::Bytes;
 
 use super::engine::{self, Rows as _, View, broken};
 use super::keys;
-use super::read::{message_of, to_bytes};
+use super::read::{checked, message_of};
 use super::relations::user_view;
 use super::rows::{self, PeerRow, RelationRow};
-use crate::{Conversation, Member, Relation, Result, Snapshot, UserView, apply};
+use crate::{Conversation, Member, Relation, Result, Snapshot, StoreError, UserView, apply};
 
 /// Relations that the user sees or saw as more than nothing. A row where somebody blocked a user
 /// who was never their friend must not show in that user's list.
@@ -18,7 +18,8 @@ pub(super) fn relations(view: &View<'_>, user: UserId) -> Result<Vec<Relation>> 
     for (key, value) in view.scan(&keys::one(keys::PEER, user.0))? {
         let peer: PeerRow = rows::decode("relation peer", &value)?;
         let id = ConversationId(peer.relation);
-        let Some(row) = view.row::<RelationRow>("relation", &keys::relation(id))? else { continue };
+        let row = view.row::<RelationRow>("relation", &keys::relation(id))?;
+        let row = row.ok_or_else(|| missing(user, "relation", id))?;
         let state = row.view(row.low == user.0);
         if state == RelationState::None && row.keys.is_empty() {
             continue;
@@ -35,7 +36,7 @@ pub(super) fn conversations(view: &View<'_>, user: UserId) -> Result<Vec<Convers
     let mut conversations = Vec::with_capacity(memberships.len());
     for (key, _) in memberships {
         let id = ConversationId(keys::last_number(&key).unwrap_or_default());
-        let Some(row) = view.conversation(id)? else { continue };
+        let row = view.conversation(id)?.ok_or_else(|| missing(user, "conversation", id))?;
         let mut members = Vec::with_capacity(row.members.len());
         for member in &row.members {
             let (delivered, read) = (member.delivered, member.read);
@@ -47,7 +48,7 @@ pub(super) fn conversations(view: &View<'_>, user: UserId) -> Result<Vec<Convers
             head: row.head,
             unread: unread(view, user, id, &row)?,
             members,
-            last_message: message(view, id, row.head)?.map(|entry| to_bytes(&entry)),
+            last_message: message(view, id, row.head)?,
         });
     }
     Ok(conversations)
@@ -83,9 +84,17 @@ fn unread(
     Ok(count)
 }
 
-fn message(view: &View<'_>, id: ConversationId, conv_seq: Seq) -> Result<Option<Slice>> {
-    let mut rows = view.rows(&view.engine.message, id.0, conv_seq, conv_seq);
-    rows.next().map(|row| row.value().map_err(broken)).transpose()
+fn message(view: &View<'_>, id: ConversationId, conv_seq: Seq) -> Result<Option<Bytes>> {
+    let Some(row) = view.rows(&view.engine.message, id.0, conv_seq, conv_seq).next() else {
+        return Ok(None);
+    };
+    let (key, value) = row.into_inner().map_err(broken)?;
+    checked(id, conv_seq, (&key, &value)).map(Some)
+}
+
+/// A list without what is missing would look whole.
+fn missing(user: UserId, what: &str, id: ConversationId) -> StoreError {
+    StoreError::Corrupt(format!("user {user}: {what} {id} is listed, but its row is missing"))
 }
 
 fn seen(view: &View<'_>, user: UserId) -> Result<UserView> {

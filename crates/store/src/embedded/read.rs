@@ -70,11 +70,40 @@ pub(super) fn history(
     let from = from.max(first);
     let mut messages = Vec::new();
     if from <= to {
-        for row in view.rows(&view.engine.message, conversation.0, from, to) {
-            messages.push(to_bytes(&row.value().map_err(broken)?));
+        for (row, expected) in view.rows(&view.engine.message, conversation.0, from, to).zip(from..)
+        {
+            let (key, value) = row.into_inner().map_err(broken)?;
+            messages.push(checked(conversation, expected, (&key, &value))?);
+        }
+        // The rows below `to` may be the ones that are missing.
+        let next = from + messages.len() as u64;
+        if next <= to {
+            let hole = format!("conversation {conversation}: message {next} is missing");
+            return Err(StoreError::Corrupt(hole));
         }
     }
     Ok(Some(History { messages, more_before: from > first && head > 0, more_after: to < head }))
+}
+
+/// The row of message `expected`. A page that leaves out what it can not show would look whole, so
+/// a row that is missing or is no message is an error that names it.
+pub(super) fn checked(
+    conversation: ConversationId,
+    expected: Seq,
+    (key, value): (&[u8], &Slice),
+) -> Result<Bytes> {
+    let seq = keys::last_number(key).unwrap_or_default();
+    let wrong = |what: &str| {
+        StoreError::Corrupt(format!("conversation {conversation}: message {expected} {what}"))
+    };
+    if seq != expected {
+        return Err(wrong(&format!("is missing, {seq} follows")));
+    }
+    let message = message_of(value).ok_or_else(|| wrong("does not decode"))?;
+    if (message.conversation, message.conv_seq) != (conversation.0, expected) {
+        return Err(wrong("is the row of another message"));
+    }
+    Ok(to_bytes(value))
 }
 
 /// What an ack of an entry means, from the head of its bytes.

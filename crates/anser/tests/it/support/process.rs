@@ -1,6 +1,7 @@
 //! A server as a process of its own, which can be killed: ports and data are kept over a restart.
 
 use std::{
+    fs::File,
     ops::Deref,
     path::PathBuf,
     process::{ExitStatus, Stdio},
@@ -26,14 +27,18 @@ pub(crate) struct Process {
     site: Site,
     variables: Vec<(String, String)>,
     running: Option<Child>,
+    /// Where it logs; on the test's own standard error when `None`.
+    log: Option<PathBuf>,
     /// The server itself where `running` is a program that watches it.
     pid: Pid,
 }
 
 /// What a server says of itself before it is ready.
+#[derive(Default)]
 struct Said {
     connector: String,
     api: String,
+    ops: String,
     admin: PathBuf,
 }
 
@@ -61,9 +66,9 @@ impl Process {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         let (connector, api) = (port::free(), port::free());
-        let site = Site { connector, api, admin: PathBuf::new(), folder };
-        let pid = rustix::process::getpid();
-        let mut process = Self { site, variables: variables.collect(), running: None, pid };
+        let site = Site { connector, api, ops: connector, admin: PathBuf::new(), folder };
+        let (variables, pid) = (variables.collect(), rustix::process::getpid());
+        let mut process = Self { site, variables, running: None, log: None, pid };
         process.spawn(&[]).await;
         process
     }
@@ -72,6 +77,31 @@ impl Process {
     pub(crate) fn configure(&mut self, name: &str, value: &str) {
         self.variables.retain(|(known, _)| known != name);
         self.variables.push((name.into(), value.into()));
+    }
+
+    /// Logs to a file in the server's folder from the next start on; gives its path.
+    pub(crate) fn log_to(&mut self, file: &str) -> PathBuf {
+        let path = self.site.folder().join(file);
+        self.log = Some(path.clone());
+        path
+    }
+
+    /// The server's process.
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Whether it was started and not ended.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Sends a signal, and tells how the process ended by it.
+    pub(crate) async fn end_by(&mut self, signal: Signal) -> ExitStatus {
+        let mut child = self.running.take().expect("the server runs");
+        kill_process(self.pid, signal).expect("the server can be signalled");
+        let ended = timeout(PATIENCE, child.wait()).await;
+        ended.expect("the server stops").expect("the process was waited for")
     }
 
     /// Kills it as a power cut would: it learns nothing and finishes nothing.
@@ -94,10 +124,7 @@ impl Process {
 
     /// Stops it as an operator would.
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
-        let mut child = self.running.take().expect("the server runs");
-        kill_process(self.pid, Signal::TERM).expect("the server can be told to stop");
-        let ended = timeout(PATIENCE, child.wait()).await;
-        ended.expect("the server stops").expect("the process was waited for")
+        self.end_by(Signal::TERM).await
     }
 
     /// The folder of its data.
@@ -109,6 +136,10 @@ impl Process {
         assert!(self.running.is_none(), "one server at a time");
         let words = program.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_anser")]);
         let words: Vec<&str> = words.collect();
+        let log = self.log.as_ref().map(|path| {
+            let file = File::options().create(true).append(true).open(path);
+            Stdio::from(file.expect("a log file"))
+        });
         let mut child = Command::new(words[0])
             .args(&words[1..])
             .arg("serve")
@@ -117,15 +148,19 @@ impl Process {
             .args(["--connector-listen", &self.site.connector.to_string()])
             .args(["--api-listen", &self.site.api.to_string()])
             .args(["--ops-listen", "127.0.0.1:0"])
-            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .env("ANSER_LOG__LEVEL", "error")
+            // What watches it, such as strace, reads its memory, as a user who is perhaps not root.
+            .env("ANSER_NODE__CORE_DUMPS", (!program.is_empty()).to_string())
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
+            .stderr(log.unwrap_or_else(Stdio::inherit))
             .kill_on_drop(true)
             .spawn()
             .expect("the server starts");
         let said = timeout(PATIENCE, read_until_ready(&mut child)).await.expect("it gets ready");
         self.site.connector = said.connector.parse().expect("an address");
         self.site.api = said.api.trim_start_matches("http://").parse().expect("an address");
+        self.site.ops = said.ops.trim_start_matches("http://").parse().expect("an address");
         self.site.admin = said.admin;
         let pid = child.id().expect("it runs");
         let pid = if program.is_empty() { pid } else { only_child(pid) };
@@ -138,13 +173,14 @@ impl Process {
 async fn read_until_ready(child: &mut Child) -> Said {
     let stdout = child.stdout.take().expect("a standard output");
     let mut lines = BufReader::new(stdout).lines();
-    let mut said = Said { connector: String::new(), api: String::new(), admin: PathBuf::new() };
+    let mut said = Said::default();
     loop {
         let line = lines.next_line().await.expect("a line");
         let line = line.expect("the server gets ready before it ends");
         match line.split_once(' ') {
             Some(("connector", address)) => said.connector = address.into(),
             Some(("api", url)) => said.api = url.into(),
+            Some(("ops", url)) => said.ops = url.into(),
             Some(("admin", path)) => said.admin = path.into(),
             _ if line == "ready" => return said,
             _ => {}

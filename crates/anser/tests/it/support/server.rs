@@ -68,6 +68,7 @@ impl Server {
         let site = Site {
             connector: addresses.connector,
             api: addresses.api,
+            ops: addresses.ops,
             admin: addresses.admin,
             folder,
         };

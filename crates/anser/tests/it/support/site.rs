@@ -22,6 +22,7 @@ use tempfile::TempDir;
 pub(crate) struct Site {
     pub(crate) connector: SocketAddr,
     pub(crate) api: SocketAddr,
+    pub(crate) ops: SocketAddr,
     pub(crate) admin: PathBuf,
     pub(crate) folder: TempDir,
 }
@@ -92,7 +93,25 @@ impl Site {
         answer.expect("an answer").json().await.expect("a status")
     }
 
-    async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> T {
+    /// The value of one metric, 0 while it was never counted.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let url = format!("http://{}/metrics", self.ops);
+        let answer = reqwest::get(url).await.expect("an answer");
+        let text = answer.text().await.expect("a whole answer");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0, |value| value.parse().expect("a whole number"))
+    }
+
+    /// Asks the admin socket for something that is not there to be read.
+    pub(crate) async fn operate(&self, method: &str, path: &str, body: serde_json::Value) {
+        let method = method.parse().expect("a method");
+        let request = self.admin_client().request(method, format!("http://localhost{path}"));
+        let answer = request.json(&body).send().await.expect("an answer");
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+    }
+
+    /// Posts to the admin socket.
+    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> T {
         let url = format!("http://localhost{path}");
         let answer = self.admin_client().post(url).json(body).send().await.expect("an answer");
         let text = answer.text().await.expect("a whole answer");

@@ -8,7 +8,7 @@ use super::{World, world::SERVER_KEY};
 const METHODS: &[&str] = &["get", "post", "put", "patch", "delete"];
 
 /// (METHOD, path, operation) of the whole document.
-async fn operations(world: &World) -> Vec<(String, String, Value)> {
+pub(super) async fn operations(world: &World) -> Vec<(String, String, Value)> {
     let document = world.get("/v1/openapi.json", "").await.json();
     let mut found = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -22,7 +22,7 @@ async fn operations(world: &World) -> Vec<(String, String, Value)> {
 }
 
 /// The path with some id or verb in place of each parameter.
-fn example(path: &str) -> String {
+pub(super) fn example(path: &str) -> String {
     let parts = path.split('/').map(|part| match part {
         "{verb}" => "accept",
         part if part.starts_with('{') => "77",

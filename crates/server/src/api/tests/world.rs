@@ -158,7 +158,11 @@ impl World {
             request = request.header(header::CONTENT_TYPE, "application/json");
             content = Body::from(body.to_string());
         }
-        let request = request.body(content).unwrap();
+        self.send_operator(request.body(content).unwrap()).await
+    }
+
+    /// Any request to the admin interface.
+    pub(super) async fn send_operator(&self, request: Request<Body>) -> Answer {
         Answer::read(self.admin.clone().oneshot(request).await.unwrap()).await
     }
 
