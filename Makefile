@@ -2,8 +2,9 @@
 
 CARGO ?= cargo
 DATA  ?= data
+SEEDS ?= 20000
 
-.PHONY: run build test faults bench clean
+.PHONY: run build test faults simulate bench clean
 
 ## Build Anser and start it on ./data: make run
 run:
@@ -20,6 +21,11 @@ test:
 ## Breaks the code on purpose, one promise after the other, and wants the tests red: make faults
 faults:
 	CARGO="$(CARGO)" ci/faults.sh
+
+## Many fresh seeds of the simulation, and how many a minute: make simulate SEEDS=20000
+simulate:
+	ANSER_SIM_SEEDS=$(SEEDS) $(CARGO) test --release --locked -p anser-server --lib \
+		simulation::nothing -- --nocapture
 
 ## The figures of docs/benchmarks.md; takes half an hour on an idle machine
 bench: build
