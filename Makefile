@@ -2,8 +2,9 @@
 
 CARGO ?= cargo
 DATA  ?= data
+SEEDS ?= 20000
 
-.PHONY: run build test faults fuzz third-party bench clean
+.PHONY: run build test faults torture simulate fuzz third-party bench clean
 
 ## Build Anser and start it on ./data: make run
 run:
@@ -28,6 +29,15 @@ fuzz:
 ## Test suites that others wrote, installed from public packages: make third-party
 third-party:
 	CARGO="$(CARGO)" ci/third-party.sh
+
+## The full torture, 20 seeds of a minute with every fault; wants root and an idle machine
+torture: build
+	ci/torture.sh
+
+## Many fresh seeds of the simulation, and how many a minute: make simulate SEEDS=20000
+simulate:
+	ANSER_SIM_SEEDS=$(SEEDS) $(CARGO) test --release --locked -p anser-server --lib \
+		simulation::nothing -- --nocapture
 
 ## The figures of docs/benchmarks.md; takes half an hour on an idle machine
 bench: build

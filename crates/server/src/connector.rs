@@ -13,6 +13,8 @@ mod mailbox;
 mod metrics;
 mod planted;
 mod registry;
+#[cfg(test)]
+mod simulation;
 mod transport;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};

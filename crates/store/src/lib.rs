@@ -8,6 +8,8 @@ mod apply;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
 pub mod embedded;
+#[cfg(any(test, feature = "testing"))]
+pub mod memory;
 mod types;
 
 use async_trait::async_trait;

@@ -41,6 +41,11 @@ impl Task {
         }
         self.shared.events.push([Event::Reset]);
         let taken = self.fetch_snapshot(&self.shared.authorized()).await?;
+        if taken.epoch != reset.epoch {
+            // The server was restored once more since: what it had applied is of a history that
+            // ended. Forgetting that much would leave a gap that no connection closes again.
+            return Ok(End::Again);
+        }
         // The commands are forgotten with the new position, not before: a crash on the way here
         // would lose what became of them.
         let mut outcome = Outcome::default();

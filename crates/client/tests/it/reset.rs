@@ -10,9 +10,9 @@ use crate::support::{
     soon,
 };
 
-async fn reset(world: &World, outbox_position: Seq) -> Peer {
+async fn reset(world: &World, epoch: &str, outbox_position: Seq) -> Peer {
     let mut peer = world.connector.accept().await;
-    let epoch = "e2".to_owned();
+    let epoch = epoch.to_owned();
     peer.send(Frame::Reset(wire::Reset { epoch, head: 30, outbox_position, ..<_>::default() }))
         .await;
     peer
@@ -31,7 +31,7 @@ async fn a_reset_takes_a_snapshot_the_missed_history_and_says_hello_from_there()
     let missed = page(vec![bobs(2, "missed"), applied(12, 1, 3, &commands[0].1)]);
     world.rest.set("GET /v1/conversations/7/messages?after=1", &missed);
     drop(peer);
-    drop(reset(&world, 2).await);
+    drop(reset(&world, "e1", 2).await);
 
     let mut peer = world.welcome(40, 2).await;
     let hello = &peer.hello;
@@ -70,7 +70,7 @@ async fn a_restored_server_gives_lost_numbers_to_other_messages() {
         .rest
         .set("GET /v1/conversations/7/messages?after=3", &page([4, 5, 6].map(fresh).to_vec()));
     drop(peer);
-    drop(reset(&world, 0).await);
+    drop(reset(&world, "e2", 0).await);
 
     let mut peer = world.connector.accept().await;
     assert_eq!((peer.hello.epoch.as_str(), peer.hello.position), ("e2", 9));
@@ -100,7 +100,7 @@ async fn what_a_restored_server_lost_is_held_no_more() {
     let left = page([2, 3].map(|number| bobs(number, "old")).to_vec());
     world.rest.set("GET /v1/conversations/7/messages?before=4", &left);
     drop(peer);
-    drop(reset(&world, 0).await);
+    drop(reset(&world, "e2", 0).await);
 
     drop(world.connector.accept().await);
     assert_eq!(numbers(&mut alice, 5).await, [1, 2, 3, 4, 5]);
@@ -127,13 +127,37 @@ async fn a_message_that_is_applied_again_under_its_old_number_hides_none_below_i
     world.rest.set("GET /v1/conversations/7/messages?before=6", &newest);
     world.rest.set("GET /v1/conversations/7/messages?after=3", &page(since.to_vec()));
     drop(peer);
-    drop(reset(&world, 0).await);
+    drop(reset(&world, "e2", 0).await);
 
     drop(world.connector.accept().await);
     assert_eq!(numbers(&mut alice, 7).await, [1, 2, 3, 4, 5, 4, 5]);
     let held = alice.client.messages(CHAT, None, 10).expect("messages");
     let devices: Vec<_> = held.iter().map(|message| message.device.0).collect();
     assert_eq!(devices, [23, 23, 23, 13, 23]);
+}
+
+#[tokio::test]
+async fn a_reset_of_a_history_that_has_ended_forgets_nothing() {
+    let world = World::new().await;
+    let (alice, mut peer) = world.online().await;
+    alice.client.send(CHAT, "kept").expect("a place in the outbox");
+    let command = peer.command().await;
+    world.rest.set("GET /v1/snapshot", &snapshot("e3", 9, &[]));
+    drop(peer);
+    // The server applied it, and was restored from an older copy before the snapshot was taken.
+    drop(reset(&world, "e2", 1).await);
+    let peer = reset(&world, "e3", 0).await;
+    assert_eq!((peer.hello.epoch.as_str(), peer.hello.outbox_trimmed), ("e1", 0));
+    drop(peer);
+
+    let mut peer = world.connector.accept().await;
+    assert_eq!((peer.hello.epoch.as_str(), peer.hello.position), ("e3", 9));
+    peer.send(Frame::Welcome(wire::Welcome {
+        epoch: "e3".to_owned(),
+        ..crate::support::connector::welcome(9, 0)
+    }))
+    .await;
+    assert_eq!(peer.command().await, command);
 }
 
 async fn numbers(alice: &mut Alice, count: usize) -> Vec<Seq> {

@@ -1,0 +1,182 @@
+//! The server's process: store, queue, transfer and registry. Its connections are in
+//! `connection.rs`; they die with it.
+
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+use anser_proto::{Code, DeviceId, Seq, fault::Fault, session::Config};
+use anser_store::{Batch, Committed, NewEntry, Outcome, Record, memory::Memory};
+
+use super::super::registry::Registry;
+use crate::link::Doorbell as _;
+
+/// Commits in flight, as in `transfer.rs`.
+const COMMITS_IN_FLIGHT_MAX: usize = 2;
+
+/// The server.
+pub(super) struct Server {
+    pub(super) memory: Memory,
+    pub(super) registry: Registry,
+    pub(super) queue: VecDeque<Record>,
+    pub(super) in_flight: VecDeque<Batch>,
+    pub(super) config: Arc<Config>,
+    pub(super) up: bool,
+    /// Counts the starts.
+    pub(super) start: u32,
+    /// Counts the histories: how often an old copy was restored.
+    pub(super) history: u32,
+    /// What the next commit meets.
+    pub(super) trouble: Option<StoreTrouble>,
+    /// Nothing commits before.
+    pub(super) busy_until: Instant,
+}
+
+/// What can go wrong with a commit while the process lives.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum StoreTrouble {
+    /// Nothing is applied, and it says so.
+    Refused,
+    /// It is applied, and nobody learns it: the batch is run again.
+    UnknownThenAgain,
+    /// It is applied, and nobody learns it: the sessions end, as if it were refused.
+    UnknownThenClosed,
+}
+
+/// How much of a doorbell comes through.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Bell {
+    Whole,
+    /// The newest entry of each user: what a full mailbox keeps.
+    Newest,
+    /// Nothing; a sweep must find it.
+    Lost,
+}
+
+impl Server {
+    pub(super) fn new(memory: Memory, config: Arc<Config>, now: Instant) -> Self {
+        Self {
+            memory,
+            registry: Registry::default(),
+            queue: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            config,
+            up: true,
+            start: 0,
+            history: 0,
+            trouble: None,
+            busy_until: now,
+        }
+    }
+
+    /// The process ends; `survivors` batches had reached the disk.
+    pub(super) fn crash(&mut self, survivors: usize) {
+        self.memory.crash(survivors);
+        self.registry = Registry::default();
+        self.queue.clear();
+        self.in_flight.clear();
+        self.up = false;
+        self.start += 1;
+    }
+
+    /// Whether commands of a device wait for their commit.
+    pub(super) fn has_commands_of(&self, device: DeviceId) -> bool {
+        let begun = self.in_flight.iter().flat_map(|batch| &batch.records);
+        begun.chain(&self.queue).filter_map(origin).any(|(one, _)| one == device)
+    }
+
+    /// Takes a batch from the queue, if there is one and room. True: a commit began.
+    pub(super) fn begin(&mut self, records_max: usize, now_ms: u64) -> bool {
+        if !self.up || self.queue.is_empty() || self.in_flight.len() >= COMMITS_IN_FLIGHT_MAX {
+            return false;
+        }
+        let count = self.queue.len().min(records_max);
+        let batch = Batch { records: self.queue.drain(..count).collect(), now_ms };
+        if Fault::AckBeforeCommit.is_on() {
+            for (device, client_seq) in batch.records.iter().filter_map(origin) {
+                self.registry.ack(device, client_seq);
+            }
+        }
+        self.memory.begin(batch.clone());
+        self.in_flight.push_back(batch);
+        true
+    }
+
+    /// The oldest commit ends, and the connectors are told.
+    pub(super) fn commit(&mut self, bell: Bell) {
+        let Some(batch) = self.in_flight.pop_front() else { return };
+        let committed = match self.trouble.take() {
+            None => self.memory.sync(),
+            Some(StoreTrouble::Refused) => {
+                self.memory.refuse();
+                None
+            }
+            Some(StoreTrouble::UnknownThenAgain) => {
+                self.memory.sync();
+                Some(self.memory.again(&batch))
+            }
+            Some(StoreTrouble::UnknownThenClosed) => {
+                self.memory.sync();
+                None
+            }
+        };
+        match committed {
+            Some(committed) => self.tell(&batch, committed, bell),
+            None => {
+                let devices: Vec<_> = batch.records.iter().filter_map(origin).collect();
+                for (device, _) in devices {
+                    self.registry.close(&[device], Code::Unavailable);
+                }
+            }
+        }
+    }
+
+    fn tell(&self, batch: &Batch, committed: Committed, bell: Bell) {
+        let origins: Vec<_> = batch.records.iter().map(origin).collect();
+        for (device, position) in acks(&origins, &committed.outcomes) {
+            self.registry.ack(device, position);
+        }
+        for (origin, outcome) in origins.iter().zip(&committed.outcomes) {
+            if let (Some((device, _)), Outcome::Refused(code)) = (origin, outcome) {
+                self.registry.close(&[*device], *code);
+            }
+        }
+        self.ring(committed.entries, bell);
+    }
+
+    /// Rings for new rows.
+    pub(super) fn ring(&self, mut entries: Vec<NewEntry>, bell: Bell) {
+        match bell {
+            Bell::Whole => {}
+            Bell::Newest => {
+                let head = |user| self.memory.head(user);
+                entries.retain(|entry| entry.seq == head(entry.user));
+            }
+            Bell::Lost => entries.clear(),
+        }
+        self.registry.deliver(entries, None);
+    }
+}
+
+fn origin(record: &Record) -> Option<(DeviceId, Seq)> {
+    match record {
+        Record::Command { device, client_seq, .. } => Some((*device, *client_seq)),
+        Record::Ack { .. } => None,
+    }
+}
+
+/// The highest applied number of each device of a batch.
+fn acks(origins: &[Option<(DeviceId, Seq)>], outcomes: &[Outcome]) -> Vec<(DeviceId, Seq)> {
+    let applied = origins.iter().zip(outcomes).filter_map(|(origin, outcome)| match outcome {
+        Outcome::Applied | Outcome::Repeat => *origin,
+        Outcome::Refused(_) => None,
+    });
+    let mut acks: Vec<(DeviceId, Seq)> = applied.collect();
+    acks.sort_unstable();
+    acks.dedup_by(|later, kept| {
+        let same = later.0 == kept.0;
+        if same {
+            kept.1 = later.1;
+        }
+        same
+    });
+    acks
+}
