@@ -57,7 +57,8 @@ impl Task {
     }
 
     /// Fetches and stores the state and the messages that this device lacks; marks in the outbox
-    /// what the history shows to be applied. Can be done again: everything is absolute.
+    /// what the history shows to be applied. Can be done again: everything is absolute, and
+    /// [`below_own`] finds what an earlier try marked.
     pub(super) async fn fetch_snapshot(&self, rest: &Authorized) -> Result<Taken> {
         let snapshot = rest.snapshot().await?;
         if snapshot.head >= NUMBER_MAX {
@@ -83,7 +84,10 @@ impl Task {
             let undecided = local.model.outbox.conversations();
             for conversation in &snapshot.conversations {
                 local.model.on_rest_conversation(conversation, &mut outcome);
-                let held = held(&local, conversation, &undecided);
+                let mut held = held(&local, conversation, &undecided);
+                if undecided.contains(&conversation.id) {
+                    held = below_own(&mut local, conversation.id, held)?;
+                }
                 if conversation.head > held {
                     missed.push((conversation.id, held));
                 }
@@ -153,6 +157,27 @@ impl Task {
         Ok(())
     }
 }
+
+/// Below the messages held here that may be commands of the outbox. An earlier try has stored them
+/// and was cut off before it forgot the commands: only the history tells whose they are.
+fn below_own(local: &mut Local, conversation: ConversationId, held: Seq) -> Result<Seq> {
+    let (device, trimmed) = (local.model.device(), local.model.outbox.trimmed());
+    let (mut before, mut below) = (None, held);
+    loop {
+        let page = local.storage.messages(conversation, before, HELD_PAGE)?;
+        let Some(oldest) = page.first() else { return Ok(below) };
+        before = Some(oldest.conv_seq);
+        for own in page.iter().rev().filter(|message| message.device == device) {
+            if own.client_seq <= trimmed {
+                return Ok(below);
+            }
+            below = below.min(own.conv_seq.saturating_sub(1));
+        }
+    }
+}
+
+/// Messages that are read from the storage at once.
+const HELD_PAGE: usize = 256;
 
 /// Whether a message held here and one of the server are one row of one history. A command that was
 /// applied before the restore and again after it can have got the same number, above others that

@@ -2,8 +2,8 @@
 
 use anser_client::{ErrorKind, Event, FileStorage, MemoryStorage, SendState, Session};
 use anser_proto::{
-    Code, DeviceId, Frame, Seq,
-    rest::LoggedIn,
+    Code, ConversationId, DeviceId, Frame, Seq,
+    rest::{Conversation, LoggedIn},
     wire::{self, command_digest, outbox_digest},
 };
 use prost::Message as _;
@@ -60,6 +60,42 @@ async fn a_stale_device_becomes_a_new_one_and_moves_only_what_was_not_applied() 
             .await;
         assert_eq!((device, alice.client.device(), logins.left()), (DeviceId(13), device, 0));
     }
+}
+
+#[tokio::test]
+async fn a_move_that_was_cut_off_and_is_done_again_moves_nothing_that_was_applied() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let storage = || FileStorage::open(folder.path().join("file")).expect("a storage");
+    let world = World::new().await;
+    let mut first = world.open_as(storage(), Logins::new([alice(12), alice(13)])).await;
+    let mut peer = world.welcome(0, 0).await;
+    soon(first.client.online()).await.expect("online");
+    let mut commands = Vec::new();
+    for text in ["one", "two"] {
+        first.client.send(CHAT, text).expect("a place in the outbox");
+        commands.push(peer.command().await.1);
+    }
+    let whole = snapshot("e1", 5, &[(1, [(0, 0), (0, 0)])]);
+    let mut cut_off = whole.clone();
+    // Its history is not to be had: the move ends when the message of the other one is stored.
+    let another = Conversation { id: ConversationId(8), ..whole.conversations[0].clone() };
+    cut_off.conversations.push(another);
+    world.rest.set("GET /v1/snapshot", &cut_off);
+    let history = page(vec![applied(12, 1, 1, &commands[0])]);
+    world.rest.set("GET /v1/conversations/7/messages", &history);
+    world.rest.refuse("GET /v1/conversations/8/messages?after=0", Code::NotFound);
+    drop(peer);
+    world.connector.accept().await.close(Code::DeviceStale).await;
+    first.rest_of_events().await;
+    first.client.shutdown().await;
+
+    world.rest.set("GET /v1/snapshot", &whole);
+    let again = world.open_as(storage(), Logins::new([alice(14)])).await;
+    world.connector.accept().await.close(Code::DeviceStale).await;
+    let mut peer = world.welcome(5, 0).await;
+    assert_eq!((peer.hello.token.as_str(), peer.hello.outbox_head), ("token 14", 1));
+    assert_eq!(open_command(14, 1, &peer.command().await.1), "two");
+    again.client.shutdown().await;
 }
 
 /// A number that this storage gave to one message, and a newer copy of it to another.
