@@ -2,13 +2,14 @@
 
 use anser_proto::{Code, ConversationId, Seq, rest::LoggedIn, wire};
 
-use super::Task;
+use super::{Task, snapshot::Taken};
 use crate::{
     error::{Error, ErrorKind, Result},
     event::{Content, Event},
     handle::SendState,
     model::{Model, Outcome},
     outbox::Item,
+    rest::Authorized,
     shared::seal,
     storage::{Change, Identity},
 };
@@ -27,11 +28,12 @@ impl Task {
     /// one and moves over what was not sent.
     ///
     /// What the old device had sent last is perhaps applied and perhaps not. The history tells: it
-    /// is fetched before anything is moved.
+    /// is fetched before anything is moved, and after the old device has ended, so that nothing of
+    /// it that is still under way is applied later.
     pub(super) async fn become_new_device(&self) -> Result<()> {
         let session = self.new_session().await?;
         let rest = self.shared.rest.with_token(&session.token);
-        let taken = match self.fetch_snapshot(&rest).await {
+        let taken = match self.end_and_fetch(&rest).await {
             Ok(taken) => taken,
             Err(error) if error.code() == Some(Code::Unauthenticated) => {
                 self.session.lock().take();
@@ -52,6 +54,17 @@ impl Task {
         self.shared.settle(&mut local, &mut outcome)?;
         self.session.lock().take();
         Ok(())
+    }
+
+    async fn end_and_fetch(&self, rest: &Authorized) -> Result<Taken> {
+        let old = self.shared.local.lock().model.device();
+        match rest.revoke(old).await {
+            Ok(()) => {}
+            // It had ended before, or the server was restored from before it.
+            Err(error) if error.code() == Some(Code::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+        self.fetch_snapshot(rest).await
     }
 
     /// A session of the same user on another device.

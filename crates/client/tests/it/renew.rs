@@ -59,6 +59,9 @@ async fn a_stale_device_becomes_a_new_one_and_moves_only_what_was_not_applied() 
             })
             .await;
         assert_eq!((device, alice.client.device(), logins.left()), (DeviceId(13), device, 0));
+        // The old one has ended, so that nothing of it is applied after the history was read.
+        assert_eq!(world.rest.asked("DELETE /v1/me/sessions/12"), ["token 13"]);
+        assert!(world.rest.is_before("DELETE /v1/me/sessions/12", "GET /v1/conversations/7/"));
     }
 }
 

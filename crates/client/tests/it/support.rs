@@ -37,6 +37,9 @@ impl World {
     pub(crate) async fn new() -> Self {
         let (rest, connector) = (FakeRest::start().await, Connector::bind().await);
         rest.set("GET /v1/snapshot", &fixtures::snapshot("e1", 0, &[]));
+        for device in [12, 13] {
+            rest.set(&format!("DELETE /v1/me/sessions/{device}"), &());
+        }
         Self { rest, connector }
     }
 

@@ -62,6 +62,13 @@ impl FakeRest {
         let of_request = state.asked.iter().filter(|(asked, _)| asked == request);
         of_request.map(|(_, token)| token.clone()).collect()
     }
+
+    /// Whether the last request of one kind came before the last of another.
+    pub(crate) fn is_before(&self, first: &str, then: &str) -> bool {
+        let state = self.state.lock();
+        let last = |kind: &str| state.asked.iter().rposition(|(asked, _)| asked.starts_with(kind));
+        last(first).is_some() && last(first) < last(then)
+    }
 }
 
 async fn answer(mut stream: TcpStream, state: Arc<Mutex<State>>) {
