@@ -62,6 +62,10 @@ need() { # COMMAND PACKAGE
 
 need cc build-essential
 need strace strace
+# What `anser torture` breaks things with.
+need mkfs.ext4 e2fsprogs
+need ss iproute2
+need faketime faketime
 if ! "$tools/bin/cargo-deny" --version 2>/dev/null | grep -qx "cargo-deny $deny_version"; then
     echo "== installing cargo-deny $deny_version"
     $cargo install --quiet --locked --root "$tools" --version "$deny_version" cargo-deny || exit 1

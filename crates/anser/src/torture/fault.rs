@@ -146,7 +146,8 @@ impl Machine {
                 false => needs_root("an own ext4 on a loop device"),
                 true => ["mkfs.ext4", "mount", "perl"].iter().try_for_each(|tool| has(tool)),
             },
-            strace: has("strace"),
+            // The server is closed to other processes of its user.
+            strace: if root { has("strace") } else { needs_root("making a sync fail") },
             faketime: FAKETIME.iter().find(|path| Path::new(path).exists()).map_or_else(
                 || Err("libfaketime is not installed (Debian: faketime)".to_owned()),
                 |path| Ok((*path).to_owned()),
