@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit, setrlimit};
 
 use crate::support::process::Process;
 
@@ -16,14 +16,21 @@ fn limits(server: &Process) -> String {
     line.expect("a limit of core dumps").split_whitespace().take(2).collect::<Vec<_>>().join(" ")
 }
 
+/// Lets the servers that this process starts leave core dumps, as far as it is up to the system.
+fn allow_core_dumps() -> Rlimit {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Core);
+    let all = Rlimit { current: maximum, maximum };
+    setrlimit(Resource::Core, all.clone()).expect("a limit up to the hard one");
+    all
+}
+
 #[tokio::test]
 async fn a_crash_leaves_no_core_dump() {
+    let all = allow_core_dumps();
     let mut server = Process::start(&[]).await;
     assert!(limits(&server).starts_with("0 "), "{}", limits(&server));
     // The limit can be lifted from outside; the process itself still refuses.
-    let Rlimit { maximum, .. } = getrlimit(Resource::Core);
-    let lifted = Rlimit { current: maximum, maximum };
-    prlimit(Some(server.pid()), Resource::Core, lifted).expect("a limit up to the hard one");
+    prlimit(Some(server.pid()), Resource::Core, all).expect("a limit up to the hard one");
     let status = server.end_by(Signal::ABORT).await;
     assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()));
     assert!(!status.core_dumped(), "a dump holds keys and tokens");
@@ -31,7 +38,7 @@ async fn a_crash_leaves_no_core_dump() {
 
 #[tokio::test]
 async fn core_dumps_can_be_allowed_while_a_fault_is_looked_for() {
-    let own = getrlimit(Resource::Core);
+    let own = allow_core_dumps();
     let mut server = Process::start(&[]).await;
     assert!(server.terminate().await.success());
     server.configure(CORE_DUMPS, "true");
