@@ -3,7 +3,7 @@
 CARGO ?= cargo
 DATA  ?= data
 
-.PHONY: run build test faults bench clean
+.PHONY: run build test faults mutants bench clean
 
 ## Build Anser and start it on ./data: make run
 run:
@@ -20,6 +20,10 @@ test:
 ## Breaks the code on purpose, one promise after the other, and wants the tests red: make faults
 faults:
 	CARGO="$(CARGO)" ci/faults.sh
+
+## Breaks the code that keeps the promises in every small way, and tells what no test noticed
+mutants:
+	CARGO="$(CARGO)" ci/mutants.sh
 
 ## The figures of docs/benchmarks.md; takes half an hour on an idle machine
 bench: build
