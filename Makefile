@@ -4,7 +4,7 @@ CARGO ?= cargo
 DATA  ?= data
 SEEDS ?= 20000
 
-.PHONY: run build test faults torture simulate fuzz third-party bench clean
+.PHONY: run build test faults torture simulate fuzz third-party mutants bench clean
 
 ## Build Anser and start it on ./data: make run
 run:
@@ -38,6 +38,10 @@ torture: build
 simulate:
 	ANSER_SIM_SEEDS=$(SEEDS) $(CARGO) test --release --locked -p anser-server --lib \
 		simulation::nothing -- --nocapture
+
+## Breaks the code that keeps the promises in every small way, and tells what no test noticed
+mutants:
+	CARGO="$(CARGO)" ci/mutants.sh
 
 ## The figures of docs/benchmarks.md; takes half an hour on an idle machine
 bench: build

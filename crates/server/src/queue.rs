@@ -12,6 +12,9 @@ use anser_store::Record;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 
+#[cfg(test)]
+mod tests;
+
 /// Records that may wait, over all sessions: sixteen batches, more only adds latency.
 const RECORDS_MAX: usize = 4096;
 /// Records of one batch: the embedded store's commit is no faster with more (DESIGN section 6).

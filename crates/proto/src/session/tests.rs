@@ -2,6 +2,7 @@
 //! over a bad link.
 
 mod forbidden;
+mod model;
 mod pair;
 mod rules;
 mod timers;

@@ -13,6 +13,9 @@ use anser_proto::{Code, DeviceId, Seq, UserId};
 use anser_store::NewEntry;
 use parking_lot::Mutex;
 
+#[cfg(test)]
+mod tests;
+
 /// Entries kept for a session that is slower than its inbox grows: one window.
 const ENTRIES_MAX: usize = 256;
 /// Their bytes: one window.

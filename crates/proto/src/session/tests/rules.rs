@@ -185,6 +185,14 @@ fn nothing_is_pushed_before_welcome_or_after_close() {
 }
 
 #[test]
+fn client_keeps_its_token_no_longer_than_the_hello() {
+    let mut rig = Rig::new(Side::Client, Config::default());
+    let Output::Send(Frame::Hello(said)) = rig.session.poll() else { panic!("Hello comes first") };
+    assert_eq!(said.token, "secret");
+    assert_eq!(rig.session.hello.as_ref().map(|kept| kept.token.as_str()), Some(""));
+}
+
+#[test]
 fn reset_ends_the_session_at_both_ends() {
     let mut server = Rig::server_with_hello();
     server.session.reset(wire::Reset::default());

@@ -150,6 +150,24 @@ fn server_resends_the_oldest_twice_and_then_closes() {
 }
 
 #[test]
+fn client_resends_the_oldest_twice_and_then_closes_when_no_pong_comes() {
+    let mut rig = Rig::open(Side::Client);
+    // Says nothing of the time after the push.
+    rig.frame(Frame::Pong(wire::Pong { nonce: 1 }));
+    rig.push(b"one").unwrap();
+    let mut expected = vec![
+        at(10.0, "resend 1"),
+        at(10.0, "send push 1"),
+        at(20.0, "resend 1"),
+        at(20.0, "send push 1"),
+    ];
+    expected.extend(timed_out(30.0));
+    let mut outputs = run_resending(&mut rig, 60 * SECOND, false);
+    outputs.retain(|(_, output)| !output.starts_with("send ping"));
+    assert_eq!(outputs, expected);
+}
+
+#[test]
 fn progress_resets_the_ack_timer_and_the_count_of_resends() {
     let mut rig = Rig::open(Side::Server);
     rig.push(b"one").unwrap();
