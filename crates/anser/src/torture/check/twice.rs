@@ -1,6 +1,9 @@
 //! C3 and C7: nothing happens twice.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    ops::Range,
+};
 
 use super::{
     Checks, Of,
@@ -21,7 +24,8 @@ pub(super) fn check(world: &World<'_>, commands: &Commands<'_>, log: &Log, check
             )
         });
     }
-    let mut twice = Twice { world, commands, checks, names: HashMap::new(), sends: HashMap::new() };
+    let (names, sends, replaced) = (HashMap::new(), HashMap::new(), replaced(world));
+    let mut twice = Twice { world, commands, checks, replaced, names, sends };
     world.messages(|sight| {
         if let Some(epoch) = sight.epoch {
             twice.name(epoch, &sight);
@@ -40,6 +44,8 @@ struct Twice<'w, 'a> {
     world: &'w World<'a>,
     commands: &'w Commands<'a>,
     checks: &'w mut Checks,
+    /// From the making of a copy to the moment at which it replaced what had become of the client.
+    replaced: HashMap<ClientId, Vec<Range<usize>>>,
     /// Where the message of a command is, and the record that first showed it.
     names: HashMap<(Epoch, Name), (Place, usize)>,
     /// The same for sends, under whatever name.
@@ -70,7 +76,10 @@ impl Twice<'_, '_> {
         let (place, name, first) =
             *self.sends.entry((epoch, send)).or_insert((sight.place, sight.name, sight.index));
         // Under the same name it is the other rule's.
-        if place != sight.place && name != sight.name {
+        if place != sight.place
+            && name != sight.name
+            && !self.is_of_a_copy(send, [name, sight.name])
+        {
             let of = self.of(Some(send));
             self.checks.fail(of, &[first, sight.index], || {
                 format!(
@@ -81,6 +90,18 @@ impl Twice<'_, '_> {
         }
     }
 
+    /// Whether one of two names was given by a storage that was then replaced by an older copy of
+    /// it: the copy has the send too, and nothing tells it that it was moved to a new device and
+    /// sent.
+    fn is_of_a_copy(&self, send: usize, names: [Name; 2]) -> bool {
+        let send = &self.commands.sends[send];
+        let given = |name| send.names.iter().find(|(known, _)| *known == name).map(|(_, at)| *at);
+        let (Some(one), Some(other)) = (given(names[0]), given(names[1])) else { return false };
+        self.replaced.get(&send.client).is_some_and(|replaced| {
+            replaced.iter().any(|gone| gone.contains(&one) != gone.contains(&other))
+        })
+    }
+
     /// Which promise a double breaks. A send was indeterminate when its connection ended before the
     /// ack: then a later Hello told what became of it, or nothing ever did.
     fn of(&self, send: Option<usize>) -> Of {
@@ -89,6 +110,23 @@ impl Twice<'_, '_> {
         let by_frame = |index: usize| matches!(self.world.records[index].what, What::Acked { .. });
         if first.is_some_and(|(_, index)| by_frame(*index)) { Of::Twice } else { Of::Indeterminate }
     }
+}
+
+/// The times of clients that an old copy undid.
+fn replaced(world: &World<'_>) -> HashMap<ClientId, Vec<Range<usize>>> {
+    let mut copied = HashMap::new();
+    let mut replaced: HashMap<ClientId, Vec<Range<usize>>> = HashMap::new();
+    for (index, what) in world.iter() {
+        match what {
+            What::Copied { client } => _ = copied.insert(*client, index),
+            What::OldCopy { client } => {
+                let from = copied.get(client).copied().unwrap_or(0);
+                replaced.entry(*client).or_default().push(from..index);
+            }
+            _ => {}
+        }
+    }
+    replaced
 }
 
 /// What a client stored as one message it never stores as another.

@@ -20,7 +20,7 @@ fn limits(server: &Process) -> String {
 fn allow_core_dumps() -> Rlimit {
     let Rlimit { maximum, .. } = getrlimit(Resource::Core);
     let all = Rlimit { current: maximum, maximum };
-    setrlimit(Resource::Core, all.clone()).expect("a limit up to the hard one");
+    setrlimit(Resource::Core, all).expect("a limit up to the hard one");
     all
 }
 

@@ -65,6 +65,23 @@ fn a_send_whose_ack_was_lost_appears_at_most_once() {
 }
 
 #[test]
+fn a_send_that_moved_after_its_storage_was_copied_may_come_from_the_copy_too() {
+    let mut story = Story::busy();
+    story.what.push(What::Copied { client: PHONE });
+    story.send(PHONE, "moved");
+    story.what.push(What::OldCopy { client: PHONE });
+    again(&mut story, 9, "moved");
+    let is_twice = |what: Vec<What>| {
+        let judgement = super::judge(&super::records(what));
+        judgement.checks.iter().any(|check| check.name == "C3" && check.failed > 0)
+    };
+    let mut what = story.end();
+    assert!(!is_twice(what.clone()));
+    what.retain(|what| !matches!(what, What::OldCopy { .. }));
+    assert!(is_twice(what), "without the copy it is a double");
+}
+
+#[test]
 fn a_client_stores_a_message_again_only_as_it_was() {
     let mut what = Story::busy().end();
     let at = first(&what, |what| matches!(what, What::Holds { .. }));
