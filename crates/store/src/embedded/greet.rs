@@ -1,6 +1,7 @@
 //! Hello: how a device goes on. Usually a read; only an epoch mismatch writes.
 
 use anser_proto::DeviceId;
+use anser_proto::fault::Fault;
 
 use super::engine::{self, Engine};
 use super::keys;
@@ -49,11 +50,14 @@ pub(super) fn decide(
         if new || hello.position > head || hello.position + 1 < floor {
             reset(head)
         } else {
+            // Without dedup nothing is remembered of what was applied either.
+            let forgets = Fault::NoDedup.is_on();
+            let position = if forgets { hello.outbox_trimmed } else { row.outbox_position };
             Greeting::Welcome {
                 head,
                 floor,
-                outbox_position: row.outbox_position,
-                outbox_digest: last_digest(&row),
+                outbox_position: position,
+                outbox_digest: last_digest(&row).filter(|_| !forgets),
                 inbox_position: row.inbox_position.min(hello.position),
             }
         }

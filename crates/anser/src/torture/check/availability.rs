@@ -31,7 +31,7 @@ pub(in crate::torture) struct Measured {
     /// From the healing to the end of the first second in which nine tenths of the rate before were
     /// reached; `None`: they never were. 0 when there was no rate before.
     pub(in crate::torture) to_rate: Option<Duration>,
-    /// Another fault was on, or began before both were reached: what is missing was not measured.
+    /// Another fault began before both were reached: what is missing was not measured.
     pub(in crate::torture) cut_short: bool,
 }
 
@@ -58,11 +58,8 @@ pub(super) fn measure(world: &World<'_>, commands: &Commands<'_>) -> Availabilit
     for (number, fault) in faults.iter().enumerate() {
         let Some(healed) = fault.healed else { continue };
         let others = faults.iter().enumerate().filter(|(other, _)| *other != number);
-        // The next other fault; one that is still on begins at once.
-        let disturbed = others
-            .filter(|(_, other)| other.healed.is_none_or(|over| over > healed))
-            .map(|(_, other)| other.began.max(healed))
-            .min();
+        // The next other fault. One that is still on does not end the measurement: it makes it worse.
+        let disturbed = others.map(|(_, other)| other.began).filter(|began| *began > healed).min();
         let stop = disturbed.map_or(end, |disturbed| disturbed.min(end));
         let measured = one(fault, healed, (&oks, stop), disturbed.is_some_and(|at| at < end));
         let worst = availability.worst.entry(fault.kind).or_default();

@@ -56,11 +56,17 @@ struct Loss<'w, 'a> {
     relations: &'w Relations,
     /// The users whose final view has a message.
     finals: HashMap<Name, Vec<(User, Option<&'a str>)>>,
-    /// When a client last lost what it had: it was wiped, or an old copy was put back.
-    gone: HashMap<ClientId, usize>,
+    /// When a client lost what it had: it was wiped, or an old copy was put back.
+    gone: HashMap<ClientId, Vec<Gone>>,
     /// When a client last became a device.
     renewed: HashMap<ClientId, usize>,
     rolled_back: usize,
+}
+
+/// A client lost what it had got since one record, at another.
+struct Gone {
+    since: usize,
+    at: usize,
 }
 
 impl Loss<'_, '_> {
@@ -72,10 +78,16 @@ impl Loss<'_, '_> {
                 views.push((*user, message.text.as_deref()));
             }
         }
+        let mut copied = HashMap::new();
         for (index, what) in self.world.iter() {
             match what {
-                What::Wiped { client } | What::OldCopy { client } => {
-                    self.gone.insert(*client, index);
+                What::Copied { client } => _ = copied.insert(*client, index),
+                What::Wiped { client } => {
+                    self.gone.entry(*client).or_default().push(Gone { since: 0, at: index });
+                }
+                What::OldCopy { client } => {
+                    let since = copied.get(client).copied().unwrap_or(0);
+                    self.gone.entry(*client).or_default().push(Gone { since, at: index });
                 }
                 What::Became { client, .. } => _ = self.renewed.insert(*client, index),
                 _ => {}
@@ -155,8 +167,11 @@ impl Loss<'_, '_> {
             return;
         }
         let began = self.commands.began(number);
+        let first = send.names.first().map_or(began, |(_, index)| *index);
         let queued = send.names.last().map_or(began, |(_, index)| *index);
-        if self.gone.get(&send.client).is_some_and(|gone| *gone > queued) {
+        let gone = self.gone.get(&send.client).map_or(&[][..], Vec::as_slice);
+        // What stood in the outbox when it was copied came back with the copy.
+        if gone.iter().any(|gone| gone.since < first && queued < gone.at) {
             return;
         }
         let renewed = self.renewed.get(&send.client).is_some_and(|renewed| *renewed > queued);

@@ -13,7 +13,7 @@ use super::{
     views::{Name, Place, Sight},
     world::World,
 };
-use crate::torture::history::{ClientId, What};
+use crate::torture::history::{ClientId, Device, What};
 
 pub(super) fn check(world: &World<'_>, commands: &Commands<'_>, log: &Log, checks: &mut Checks) {
     for (name, first, second) in &log.doubled {
@@ -24,8 +24,9 @@ pub(super) fn check(world: &World<'_>, commands: &Commands<'_>, log: &Log, check
             )
         });
     }
-    let (names, sends, replaced) = (HashMap::new(), HashMap::new(), replaced(world));
-    let mut twice = Twice { world, commands, checks, replaced, names, sends };
+    let (names, sends) = (HashMap::new(), HashMap::new());
+    let (hellos, replaced) = (hellos(world), replaced(world));
+    let mut twice = Twice { commands, checks, hellos, replaced, names, sends };
     world.messages(|sight| {
         if let Some(epoch) = sight.epoch {
             twice.name(epoch, &sight);
@@ -41,9 +42,10 @@ pub(super) fn check(world: &World<'_>, commands: &Commands<'_>, log: &Log, check
 }
 
 struct Twice<'w, 'a> {
-    world: &'w World<'a>,
     commands: &'w Commands<'a>,
     checks: &'w mut Checks,
+    /// When devices connected, rising.
+    hellos: HashMap<Device, Vec<usize>>,
     /// From the making of a copy to the moment at which it replaced what had become of the client.
     replaced: HashMap<ClientId, Vec<Range<usize>>>,
     /// Where the message of a command is, and the record that first showed it.
@@ -102,14 +104,28 @@ impl Twice<'_, '_> {
         })
     }
 
-    /// Which promise a double breaks. A send was indeterminate when its connection ended before the
-    /// ack: then a later Hello told what became of it, or nothing ever did.
+    /// Which promise a double breaks. A send was indeterminate when its device had to connect again
+    /// before it heard an ack, or never heard one.
     fn of(&self, send: Option<usize>) -> Of {
-        let Some(send) = send else { return Of::Twice };
-        let first = self.commands.sends[send].acks.first();
-        let by_frame = |index: usize| matches!(self.world.records[index].what, What::Acked { .. });
-        if first.is_some_and(|(_, index)| by_frame(*index)) { Of::Twice } else { Of::Indeterminate }
+        let Some(send) = send.map(|send| &self.commands.sends[send]) else { return Of::Twice };
+        let Some((_, acked)) = send.acks.first() else { return Of::Indeterminate };
+        let came_back = send.names.iter().any(|((device, _), queued)| {
+            let hellos = self.hellos.get(device).map_or(&[][..], Vec::as_slice);
+            let next = hellos.partition_point(|hello| hello < queued);
+            hellos.get(next).is_some_and(|hello| hello < acked)
+        });
+        if came_back { Of::Indeterminate } else { Of::Twice }
     }
+}
+
+fn hellos(world: &World<'_>) -> HashMap<Device, Vec<usize>> {
+    let mut hellos: HashMap<Device, Vec<usize>> = HashMap::new();
+    for (index, what) in world.iter() {
+        if let What::Hello { device, .. } = what {
+            hellos.entry(*device).or_default().push(index);
+        }
+    }
+    hellos
 }
 
 /// The times of clients that an old copy undid.

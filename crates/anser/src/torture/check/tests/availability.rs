@@ -91,6 +91,21 @@ fn the_next_fault_cuts_a_measurement_short() {
 }
 
 #[test]
+fn a_fault_that_is_still_on_counts_in() {
+    let faults = [
+        (5_001, fault(1)),
+        (5_101, fault(2)),
+        (6_001, healed(1)),
+        (7_001, healed(2)),
+        (15_001, What::Settling),
+    ];
+    let availability = history(5_001..7_100, &faults);
+    let measured: Vec<_> = availability.faults.iter().map(|one| one.to_first_ok).collect();
+    assert_eq!(measured, [Some(ms(1_099)), Some(ms(99))]);
+    assert!(availability.faults.iter().all(|one| !one.cut_short && one.to_rate.is_some()));
+}
+
+#[test]
 fn what_happens_while_all_settles_does_not_count() {
     let faults = [(5_001, fault(1)), (6_001, healed(1)), (6_501, What::Settling)];
     let measured = &history(5_001..7_000, &faults).faults[0];

@@ -72,6 +72,19 @@ fn a_send_does_not_stay_undecided() {
 }
 
 #[test]
+fn a_send_that_a_copy_has_does_not_stay_undecided() {
+    let mut story = Story::busy();
+    story.disconnect(PHONE);
+    story.queue(PHONE, "in the copy");
+    story.what.push(What::Copied { client: PHONE });
+    story.what.push(What::OldCopy { client: PHONE });
+    let mut lost = story.what.clone();
+    super::clean(story.end());
+    lost.push(What::Settling);
+    red(lost, "C1", "nobody ever learnt");
+}
+
+#[test]
 fn a_send_that_was_called_done_and_stood_in_no_outbox_is_lost() {
     let mut story = Story::busy();
     let text = "never queued".to_owned();
