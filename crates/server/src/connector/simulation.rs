@@ -12,6 +12,7 @@
 mod check;
 mod connection;
 mod device;
+mod event;
 mod faults;
 mod knobs;
 mod life;
@@ -29,8 +30,9 @@ use std::{
     time::Instant,
 };
 
+use event::Reached;
 use trace::Trace;
-use world::{Reached, World};
+use world::World;
 
 /// Seeds that failed once, each with what it found.
 ///

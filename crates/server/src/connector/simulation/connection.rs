@@ -2,8 +2,11 @@
 //! round session, feed and mailbox, without a socket and with nothing to wait for.
 
 use std::{
-    sync::Arc,
-    task::{Context, Waker},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Wake, Waker},
     time::{Duration, Instant},
 };
 
@@ -30,6 +33,8 @@ const POSITION_STORE_INTERVAL: Duration = Duration::from_secs(5);
 const POSITION_STORE_ENTRIES: Seq = 64;
 /// Smaller than the real one, so that a page is often not all.
 const PAGE: PageLimit = PageLimit { entries: 20, bytes: 4096 };
+/// More of what is done before waiting is a loop.
+const ROUNDS_MAX: u32 = 10_000;
 const CONNECTIONS_PER_USER: usize = 16;
 
 /// The server's end.
@@ -54,6 +59,16 @@ pub(super) struct Connection {
     /// When a timer event is due, and whether a wake is.
     pub(super) timer: Option<Instant>,
     pub(super) wake: bool,
+    rung: Arc<Rung>,
+}
+
+/// Set when the mailbox wakes its task.
+struct Rung(AtomicBool);
+
+impl Wake for Rung {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// What a Hello said and got, for the record.
@@ -85,6 +100,7 @@ impl Connection {
             closed: None,
             timer: None,
             wake: false,
+            rung: Arc::new(Rung(AtomicBool::new(true))),
         }
     }
 
@@ -93,8 +109,9 @@ impl Connection {
         self.position_due().map_or(self.until, |due| due.min(self.until))
     }
 
-    pub(super) fn has_mailbox(&self) -> bool {
-        self.mailbox.is_some()
+    /// Whether the mailbox woke this since it was looked into; a fresh one is to be looked into.
+    pub(super) fn is_rung(&self) -> bool {
+        self.mailbox.is_some() && self.rung.0.swap(false, Ordering::Relaxed)
     }
 
     /// Nothing waits to be handed over or acked.
@@ -126,9 +143,9 @@ impl Connection {
 
     pub(super) fn handle_wake(&mut self, now: Instant) {
         self.wake = false;
-        let mut context = Context::from_waker(Waker::noop());
-        let news = self.mailbox.as_ref().and_then(|mailbox| mailbox.poll_news(&mut context));
-        if let Some(news) = news {
+        let Some(mailbox) = self.mailbox.clone() else { return };
+        let waker = Waker::from(self.rung.clone());
+        while let Some(news) = mailbox.poll_news(&mut Context::from_waker(&waker)) {
             self.handle_news(now, news);
         }
     }
@@ -158,7 +175,8 @@ impl Connection {
     /// Does everything that can be done before waiting; gives what is to be written.
     pub(super) fn settle(&mut self, now: Instant, server: &mut Server, now_ms: u64) -> Settled {
         let mut settled = Settled::default();
-        loop {
+        for round in 0.. {
+            assert!(round < ROUNDS_MAX, "a connection goes round in circles");
             self.drain(now);
             if let Some(hello) = self.hello.take() {
                 settled.greeted = self.greet(now, server, hello, now_ms);

@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use super::{
+    event::Event,
     line::To,
     server::{Bell, StoreTrouble},
-    world::{Event, World},
+    world::World,
 };
 
 /// Whether an old copy of a disk may say Hello while commands of the time that it lost are under
 /// way. Known to lose commands: see [`World::roll_back`].
 const OVERTAKES_ITS_PAST: bool = false;
+
+/// Commands that end a seed, where windows are still full of what came before.
+const LAST_BURST: usize = 40;
 
 impl World {
     /// One fault, of any kind.
@@ -42,8 +46,9 @@ impl World {
 
     pub(super) fn bell(&mut self) -> Bell {
         match () {
-            () if self.healed || !self.random.chance(self.knobs.lost_bells) => Bell::Whole,
-            () if self.random.chance(500) => Bell::Newest,
+            () if self.healed && !self.knobs.slow_end => Bell::Whole,
+            () if !self.random.chance(self.knobs.lost_bells) => Bell::Whole,
+            () if self.healed || self.random.chance(500) => Bell::Newest,
             () => Bell::Lost,
         }
     }
@@ -231,6 +236,13 @@ impl World {
         }
         for device in 0..self.devices.len() {
             self.connect_later(device);
+        }
+        if self.knobs.slow_end {
+            let device = self.random.index(self.devices.len());
+            (0..LAST_BURST).for_each(|_| self.give_out(device));
+            if let Some(line) = self.devices[device].line {
+                self.with_client(line, |_, _| {});
+            }
         }
     }
 

@@ -33,6 +33,9 @@ pub(super) struct Knobs {
     pub(super) batch: usize,
     /// Inbox rows older than this may be pruned.
     pub(super) retention: Duration,
+    /// Whether lines stay slow when the troubles end, and one burst of commands is the last: what a
+    /// session is not told then is never told by what follows.
+    pub(super) slow_end: bool,
     pub(super) server: Arc<Config>,
     pub(super) client: Arc<Config>,
 }
@@ -66,6 +69,7 @@ impl Knobs {
             lost_bells: if random.chance(300) { 200 } else { 0 },
             batch: if random.chance(500) { 256 } else { random.between(1, 6) as usize },
             retention: Duration::from_secs(random.between(30, 300)),
+            slow_end: random.chance(500),
             // As the connector does: what comes back from the commit path is acked at once.
             server: Arc::new(Config { ack_delay: Duration::ZERO, ..base.clone() }),
             client: Arc::new(base),

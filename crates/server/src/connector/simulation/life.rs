@@ -9,9 +9,10 @@ use prost::Message as _;
 use super::{
     check::{BadBody, What},
     device::{Client, Disk, Held},
+    event::Event,
     line::To,
     server::Bell,
-    world::{BODY_BYTES_MAX, Event, World},
+    world::{BODY_BYTES_MAX, World},
 };
 
 impl World {
@@ -28,7 +29,7 @@ impl World {
             self.with_client(line, |_, _| {});
         }
         let left = (self.knobs.commands as u64).saturating_sub(self.reached.commands);
-        if left > 0 || !self.healed {
+        if left > 0 || !(self.healed || self.knobs.slow_end) {
             let trouble = u64::try_from(self.knobs.trouble.as_millis()).expect("minutes");
             let acts = self.knobs.commands as u64 * 2 / (1 + self.knobs.burst);
             let pace = if self.healed { 100 } else { 2 * trouble / acts.max(1) };
@@ -44,7 +45,7 @@ impl World {
         }
     }
 
-    fn give_out(&mut self, device: usize) {
+    pub(super) fn give_out(&mut self, device: usize) {
         self.reached.commands += 1;
         let user = self.devices[device].disk.user;
         let all: Vec<ConversationId> = self.check.conversations.keys().copied().collect();

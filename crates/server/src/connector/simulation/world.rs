@@ -1,7 +1,6 @@
 //! The world of a seed: devices, lines and the server on a virtual clock, one event after another.
 
 use std::{
-    cmp::Ordering,
     collections::BinaryHeap,
     time::{Duration, Instant},
 };
@@ -13,6 +12,7 @@ use super::{
     check::Check,
     connection::Connection,
     device::{Around, Client, Device, Disk},
+    event::{Event, Reached, Scheduled},
     knobs::Knobs,
     line::{Line, To},
     random::Random,
@@ -21,7 +21,7 @@ use super::{
 };
 
 /// Everything must be quiet so long after the troubles ended.
-const PATIENCE: Duration = Duration::from_secs(1200);
+const PATIENCE: Duration = Duration::from_secs(3600);
 /// More is a loop.
 const STEPS_MAX: u64 = 3_000_000;
 /// Largest body that the server takes, so that a too large one is still small.
@@ -47,103 +47,6 @@ pub(super) struct World {
     pub(super) healed: bool,
     pub(super) reached: Reached,
     pub(super) trace: Trace,
-}
-
-/// What a seed reached, so that a simulation that tests nothing is noticed.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(super) struct Reached {
-    pub(super) commands: u64,
-    pub(super) faults: u64,
-    pub(super) events: u64,
-    pub(super) rows: u64,
-    pub(super) connections: u64,
-    pub(super) crashes: u64,
-    pub(super) restores: u64,
-    pub(super) resets: u64,
-    pub(super) new_devices: u64,
-    pub(super) pruned: u64,
-    pub(super) unknown_commits: u64,
-    pub(super) closed_conversations: u64,
-}
-
-impl Reached {
-    pub(super) fn add(&mut self, other: &Self) {
-        self.commands += other.commands;
-        self.faults += other.faults;
-        self.events += other.events;
-        self.rows += other.rows;
-        self.connections += other.connections;
-        self.crashes += other.crashes;
-        self.restores += other.restores;
-        self.resets += other.resets;
-        self.new_devices += other.new_devices;
-        self.pruned += other.pruned;
-        self.unknown_commits += other.unknown_commits;
-        self.closed_conversations += other.closed_conversations;
-    }
-}
-
-/// What happens.
-#[derive(Debug)]
-pub(super) enum Event {
-    Act,
-    Relation,
-    Fault,
-    Save,
-    Restore,
-    RollBack {
-        device: usize,
-    },
-    Heal,
-    Connect {
-        device: usize,
-        process: u32,
-    },
-    Snapshot {
-        device: usize,
-        process: u32,
-        reset: Box<anser_proto::wire::Reset>,
-        history: u32,
-    },
-    Renew {
-        device: usize,
-        process: u32,
-    },
-    Bytes {
-        line: usize,
-        to: To,
-        bytes: bytes::Bytes,
-    },
-    /// The other end hung up.
-    Gone {
-        line: usize,
-        to: To,
-    },
-    Timer {
-        line: usize,
-        to: To,
-    },
-    Store {
-        line: usize,
-    },
-    Wake {
-        line: usize,
-    },
-    Commit {
-        start: u32,
-    },
-    Sweep {
-        start: u32,
-    },
-    ServerUp {
-        start: u32,
-    },
-}
-
-struct Scheduled {
-    at: Instant,
-    order: u64,
-    event: Event,
 }
 
 impl World {
@@ -309,7 +212,8 @@ impl World {
     }
 
     pub(super) fn latency(&mut self) -> Duration {
-        self.random.millis(if self.healed { 50 } else { self.knobs.latency })
+        let slow = !self.healed || self.knobs.slow_end;
+        self.random.millis(if slow { self.knobs.latency } else { 50 })
     }
 
     /// Writes bytes into a line; they may be split, never reordered.
@@ -449,13 +353,14 @@ impl World {
         self.pump();
     }
 
-    /// Every session that may have news looks into its mailbox some time.
+    /// Every session whose mailbox rang looks into it some time.
     pub(super) fn wake_all(&mut self) {
         for line in 0..self.lines.len() {
             let Some(server) = &mut self.lines[line].server else { continue };
-            if !server.has_mailbox() || std::mem::replace(&mut server.wake, true) {
+            if server.wake || !server.is_rung() {
                 continue;
             }
+            server.wake = true;
             let delay = self.random.millis(if self.healed { 2 } else { self.knobs.wake });
             self.after(delay, Event::Wake { line });
         }
@@ -519,26 +424,5 @@ impl World {
             self.after(delay, Event::Store { line });
         }
         self.lines[line].client = Some(client);
-    }
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Scheduled {}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Scheduled {
-    /// The earliest is the greatest, as the heap wants it.
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.order).cmp(&(self.at, self.order))
     }
 }
