@@ -10,6 +10,21 @@ const BEFORE: Duration = Duration::from_secs(3);
 /// The rate after it is counted in windows of this length.
 const WINDOW: Duration = Duration::from_secs(1);
 
+/// Faults of one client: for all others service goes on, so they neither have a time of their own
+/// nor end that of another.
+const OF_ONE_CLIENT: [&str; 10] = [
+    "reset",
+    "half_open",
+    "trickle",
+    "delay",
+    "duplicate",
+    "reorder",
+    "socket_kill",
+    "slow_reader",
+    "wipe",
+    "old_copy",
+];
+
 /// How long the service was away.
 #[derive(Debug, Default)]
 pub(in crate::torture) struct Availability {
@@ -81,7 +96,7 @@ fn faults(world: &World<'_>, until: usize) -> Vec<Span> {
     let mut numbers = BTreeMap::new();
     for record in &world.records[..until] {
         match record.what {
-            What::Fault { fault, kind } => {
+            What::Fault { fault, kind } if !OF_ONE_CLIENT.contains(&kind) => {
                 numbers.insert(fault, spans.len());
                 spans.push(Span { kind, began: record.at, healed: None });
             }
