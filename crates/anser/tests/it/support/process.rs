@@ -150,7 +150,7 @@ impl Process {
             .args(["--ops-listen", "127.0.0.1:0"])
             .env("ANSER_LOG__LEVEL", "error")
             // What watches it, such as strace, reads its memory, as a user who is perhaps not root.
-            .env("ANSER_NODE__CORE_DUMPS", (!program.is_empty()).to_string())
+            .envs((!program.is_empty()).then_some(("ANSER_NODE__CORE_DUMPS", "true")))
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(log.unwrap_or_else(Stdio::inherit))
