@@ -45,7 +45,7 @@ mutants() { # NAME PACKAGE FILES TARGETS TEST-ARGUMENTS...
 
 # The sum of frame.rs in docs/protocol.md would catch everything, and prove nothing.
 mutants frame proto "frame.rs" "--lib --test=it" --skip protocol_md_was_read_again
-mutants session proto "session.rs session/*.rs" --lib
+mutants session proto "session.rs session/*.rs" "--lib --test=it"
 # Left out is what tests no batches and takes long: kill -9 in a loop, and broken journals.
 mutants apply store "apply.rs apply/*.rs" --lib --skip kill:: --skip tail::
 mutants writer store "embedded/hot.rs embedded/writer.rs embedded/cache.rs" \

@@ -88,6 +88,8 @@ pub async fn p7_read_moves_delivered_and_tells_the_own_devices(factory: &dyn Fac
     assert_eq!((one.read, one.client_seq, one.device), (4, 1, bob.device.0));
     assert_eq!((two.read, two.client_seq), (4, 2), "the mark as it is now");
     assert_eq!(world.marks(conversation, alice.user).await, (0, 0), "hers are her own");
+    world.commit(vec![bob.read(3, conversation, 5)]).await;
+    assert_eq!(world.marks(conversation, bob.user).await, (5, 5), "up to the last message");
 }
 
 /// No marks move in a closed conversation, nor in one of others.
