@@ -2,8 +2,8 @@
 //!
 //! `ANSER_FAILPOINT=before_sync:40` ends the process when it comes to that point for the 40th time.
 //! `anser torture` uses them to hit the moments that a kill at random hardly ever hits. They are in
-//! every build, so that what is proved is what runs: who can set the variable could kill the process
-//! as well, and unset it costs one comparison per batch.
+//! every build, so that what is proved is what runs: who can set the variable could kill the
+//! process as well, and unset it costs one comparison per batch.
 
 use std::sync::{
     OnceLock,
@@ -42,7 +42,8 @@ impl Failpoint {
         }
     }
 
-    /// The process came here; whether it has to die now. For a point that has something to do first.
+    /// The process came here; whether it has to die now. For a point that has something to do
+    /// first.
     pub fn is_due(self) -> bool {
         static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
         let armed = ARMED.get_or_init(Armed::from_environment);

@@ -1,4 +1,5 @@
-//! Serves [`anser_server::connector::echo`] on a free port of this machine, whose address it prints.
+//! Serves [`anser_server::connector::echo`] on a free port of this machine, whose address it
+//! prints.
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {

@@ -14,7 +14,8 @@ use crate::disk::free_bytes;
 
 /// Size of the disk: room for what a run writes, and small enough to fill at once.
 const DISK_BYTES: u64 = 3 << 30;
-/// What the server needs free; below it commands are refused. The default floor is for larger disks.
+/// What the server needs free; below it commands are refused. The default floor is for larger
+/// disks.
 pub(super) const FLOOR_BYTES: u64 = 128 << 20;
 
 /// A mounted disk. Dropping it unmounts it.

@@ -4,8 +4,8 @@
 //! device's storage once it is durable, or on the wire between the client and the server. Only
 //! [`What::Audit`] comes from elsewhere: from the database of the stopped server, at the very end.
 //!
-//! A *client* is an installed app, one slot of the plan. It is one *device* after another: a new one
-//! after it was wiped, revoked, or found itself to be an old copy.
+//! A *client* is an installed app, one slot of the plan. It is one *device* after another: a new
+//! one after it was wiped, revoked, or found itself to be an old copy.
 
 use std::{sync::Arc, time::Duration};
 
@@ -44,10 +44,11 @@ pub(super) enum What {
     Read { op: OpId, client: ClientId, conversation: Conversation, conv_seq: u64 },
     /// A client is about to change the relation of its user with another.
     Relate { op: OpId, client: ClientId, user: User, peer: User, action: Action },
-    /// The call has succeeded: for a send or read, it is in the device's outbox now; for others, the
-    /// server has answered.
+    /// The call has succeeded: for a send or read, it is in the device's outbox now; for others,
+    /// the server has answered.
     Done { op: OpId },
-    /// The call was refused and has no effect now or ever. `code` is the server's, or the SDK's kind.
+    /// The call was refused and has no effect now or ever. `code` is the server's, or the SDK's
+    /// kind.
     Refused { op: OpId, code: String },
     /// Nobody can tell whether the call had or will have an effect.
     Unclear { op: OpId },

@@ -199,8 +199,8 @@ impl Host {
         Ok(self.server.as_ref().context("the server does not run")?.pid())
     }
 
-    /// Waits until the server ends, as a fault wants it to; kills it when it does not. Gives whether
-    /// it ended by itself.
+    /// Waits until the server ends, as a fault wants it to; kills it when it does not. Gives
+    /// whether it ended by itself.
     ///
     /// # Errors
     /// It can not be waited for.

@@ -1,8 +1,8 @@
 //! The network between one client and the server: passes frames on, notes what each end says, and
 //! does to them what the weather says.
 //!
-//! What is noted is what an end *said*, in its order, before the weather gets at it: a frame that is
-//! lost on the way was said all the same.
+//! What is noted is what an end *said*, in its order, before the weather gets at it: a frame that
+//! is lost on the way was said all the same.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 

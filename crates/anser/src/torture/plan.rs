@@ -1,5 +1,5 @@
-//! What a seed decides: the acts of each client and the order of the faults. Nothing here depends on
-//! time or on what happens, so a seed replays the same plan; how far a run gets in it does.
+//! What a seed decides: the acts of each client and the order of the faults. Nothing here depends
+//! on time or on what happens, so a seed replays the same plan; how far a run gets in it does.
 
 use std::time::Duration;
 
@@ -44,8 +44,8 @@ pub(super) enum Deed {
     Snoop,
 }
 
-/// Shares of the deeds in a hundred. Half of a chat is writing; what is rare with people is frequent
-/// here, since a run lasts a minute.
+/// Shares of the deeds in a hundred. Half of a chat is writing; what is rare with people is
+/// frequent here, since a run lasts a minute.
 const SHARES: [(u32, Deed); 9] = [
     (58, Deed::Send { messages: 0 }),
     (17, Deed::Read),

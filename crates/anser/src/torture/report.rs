@@ -139,8 +139,8 @@ pub(super) fn write_history(file: &Path, records: &[Record]) -> anyhow::Result<(
     write().with_context(|| format!("writing {}", file.display()))
 }
 
-/// C10: how fast service came back, at worst, by kind of fault. Told, not judged: the bar depends on
-/// the machine.
+/// C10: how fast service came back, at worst, by kind of fault. Told, not judged: the bar depends
+/// on the machine.
 fn availability(judgement: &Judgement) -> Value {
     let seconds =
         |time: Option<Duration>| time.map(|time| (time.as_secs_f64() * 1e3).round() / 1e3);

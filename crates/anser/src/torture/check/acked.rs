@@ -1,4 +1,5 @@
-//! C1, the part of it that needs no message: what a device was acked it is never told to be missing.
+//! C1, the part of it that needs no message: what a device was acked it is never told to be
+//! missing.
 //! A client that still holds the command sends it again, and hides by that that the server forgot.
 
 use std::collections::HashMap;

@@ -73,7 +73,8 @@ pub(super) fn measure(world: &World<'_>, commands: &Commands<'_>) -> Availabilit
     for (number, fault) in faults.iter().enumerate() {
         let Some(healed) = fault.healed else { continue };
         let others = faults.iter().enumerate().filter(|(other, _)| *other != number);
-        // The next other fault. One that is still on does not end the measurement: it makes it worse.
+        // The next other fault. One that is still on does not end the measurement: it makes it
+        // worse.
         let disturbed = others.map(|(_, other)| other.began).filter(|began| *began > healed).min();
         let stop = disturbed.map_or(end, |disturbed| disturbed.min(end));
         let measured = one(fault, healed, (&oks, stop), disturbed.is_some_and(|at| at < end));
