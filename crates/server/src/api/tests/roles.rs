@@ -296,13 +296,15 @@ async fn seen(scene: &Scene, person: &Person) -> Vec<(String, String)> {
     ];
     let mut seen = Vec::new();
     for (call, body) in calls {
-        let (status, _, mut told) = same(&world.ask(&call, &person.token, body).await);
-        anonymous(&mut told);
-        let mut text = format!("{status} {told}");
+        let (status, _, told) = same(&world.ask(&call, &person.token, body).await);
+        // Named before lists are sorted: ids are random, and so would be the order.
+        let mut text = told.to_string();
         for (mine, name) in &own {
             text = text.replace(mine, name);
         }
-        seen.push((call.replace(&own[0].0, "RELATION"), text));
+        let mut told = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        anonymous(&mut told);
+        seen.push((call.replace(&own[0].0, "RELATION"), format!("{status} {told}")));
     }
     seen
 }
