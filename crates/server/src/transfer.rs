@@ -14,7 +14,7 @@ use crate::{clock, link, queue::Queue};
 use metrics::TransferMetrics;
 
 /// Commits in flight: one is syncing while the next is being filled.
-const COMMITS_IN_FLIGHT_MAX: usize = 2;
+pub(crate) const COMMITS_IN_FLIGHT_MAX: usize = 2;
 
 /// The role, ready to run.
 pub struct Transfer {
@@ -114,7 +114,8 @@ impl Transfer {
     }
 }
 
-fn origin(record: &Record) -> Option<(DeviceId, Seq)> {
+/// Whose command a record is, and its number; `None` for an ack.
+pub(crate) fn origin(record: &Record) -> Option<(DeviceId, Seq)> {
     match record {
         Record::Command { device, client_seq, .. } => Some((*device, *client_seq)),
         Record::Ack { .. } => None,
@@ -122,7 +123,10 @@ fn origin(record: &Record) -> Option<(DeviceId, Seq)> {
 }
 
 /// The highest applied number of each device of a batch.
-fn acks(origins: &[Option<(DeviceId, Seq)>], outcomes: &[Outcome]) -> Vec<(DeviceId, Seq)> {
+pub(crate) fn acks(
+    origins: &[Option<(DeviceId, Seq)>],
+    outcomes: &[Outcome],
+) -> Vec<(DeviceId, Seq)> {
     let applied = origins.iter().zip(outcomes).filter_map(|(origin, outcome)| match outcome {
         Outcome::Applied | Outcome::Repeat => *origin,
         Outcome::Refused(_) => None,

@@ -3,14 +3,14 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use anser_proto::{Code, DeviceId, Seq, fault::Fault, session::Config};
+use anser_proto::{Code, DeviceId, fault::Fault, session::Config};
 use anser_store::{Batch, Committed, NewEntry, Outcome, Record, memory::Memory};
 
 use super::super::registry::Registry;
-use crate::link::Doorbell as _;
-
-/// Commits in flight, as in `transfer.rs`.
-const COMMITS_IN_FLIGHT_MAX: usize = 2;
+use crate::{
+    link::Doorbell as _,
+    transfer::{COMMITS_IN_FLIGHT_MAX, acks, origin},
+};
 
 /// The server.
 pub(super) struct Server {
@@ -154,29 +154,4 @@ impl Server {
         }
         self.registry.deliver(entries, None);
     }
-}
-
-fn origin(record: &Record) -> Option<(DeviceId, Seq)> {
-    match record {
-        Record::Command { device, client_seq, .. } => Some((*device, *client_seq)),
-        Record::Ack { .. } => None,
-    }
-}
-
-/// The highest applied number of each device of a batch.
-fn acks(origins: &[Option<(DeviceId, Seq)>], outcomes: &[Outcome]) -> Vec<(DeviceId, Seq)> {
-    let applied = origins.iter().zip(outcomes).filter_map(|(origin, outcome)| match outcome {
-        Outcome::Applied | Outcome::Repeat => *origin,
-        Outcome::Refused(_) => None,
-    });
-    let mut acks: Vec<(DeviceId, Seq)> = applied.collect();
-    acks.sort_unstable();
-    acks.dedup_by(|later, kept| {
-        let same = later.0 == kept.0;
-        if same {
-            kept.1 = later.1;
-        }
-        same
-    });
-    acks
 }
