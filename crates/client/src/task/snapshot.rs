@@ -84,10 +84,7 @@ impl Task {
             let undecided = local.model.outbox.conversations();
             for conversation in &snapshot.conversations {
                 local.model.on_rest_conversation(conversation, &mut outcome);
-                let mut held = held(&local, conversation, &undecided);
-                if undecided.contains(&conversation.id) {
-                    held = below_own(&mut local, conversation.id, held)?;
-                }
+                let held = held(&mut local, conversation, &undecided)?;
                 if conversation.head > held {
                     missed.push((conversation.id, held));
                 }
@@ -189,13 +186,21 @@ fn is_same_row(held: &Message, message: &rest::Message) -> bool {
 
 /// Up to where this device need not fetch a conversation: what it holds, or, when it holds none of
 /// it, what other devices of this user have got (older messages are there on demand).
-fn held(local: &Local, conversation: &rest::Conversation, undecided: &[ConversationId]) -> Seq {
+fn held(
+    local: &mut Local,
+    conversation: &rest::Conversation,
+    undecided: &[ConversationId],
+) -> Result<Seq> {
     let known = local.model.watermarks(conversation.id).head;
-    // A command whose fate is open may have become a message below what others have got.
-    if known > 0 || undecided.contains(&conversation.id) {
-        return known;
+    // A command whose fate is open may have become a message below what others have got, or one
+    // that is here already.
+    if undecided.contains(&conversation.id) {
+        return below_own(local, conversation.id, known);
+    }
+    if known > 0 {
+        return Ok(known);
     }
     let user = local.model.user();
     let own = conversation.members.iter().find(|member| member.user.id == user);
-    own.map_or(0, |member| member.delivered)
+    Ok(own.map_or(0, |member| member.delivered))
 }

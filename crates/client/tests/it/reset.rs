@@ -53,12 +53,7 @@ async fn a_reset_takes_a_snapshot_the_missed_history_and_says_hello_from_there()
 
 #[tokio::test]
 async fn a_restored_server_gives_lost_numbers_to_other_messages() {
-    let world = World::new().await;
-    let (mut alice, mut peer) = world.online().await;
-    for number in 1..=5 {
-        peer.entry(number, &entry(number, "old")).await;
-    }
-    peer.acked(5).await;
+    let (world, mut alice, peer) = with_five_messages().await;
     // The backup ended after message 3; since then 4, 5 and 6 are Alice's, from another device.
     let command = sealed_by_another_device(&world).await;
     let fresh = |conv_seq| applied(13, conv_seq, conv_seq, &command);
@@ -90,12 +85,7 @@ async fn a_restored_server_gives_lost_numbers_to_other_messages() {
 
 #[tokio::test]
 async fn what_a_restored_server_lost_is_held_no_more() {
-    let world = World::new().await;
-    let (mut alice, mut peer) = world.online().await;
-    for number in 1..=5 {
-        peer.entry(number, &entry(number, "old")).await;
-    }
-    peer.acked(5).await;
+    let (world, mut alice, peer) = with_five_messages().await;
     world.rest.set("GET /v1/snapshot", &snapshot("e2", 4, &[(3, [(3, 0), (2, 1)])]));
     let left = page([2, 3].map(|number| bobs(number, "old")).to_vec());
     world.rest.set("GET /v1/conversations/7/messages?before=4", &left);
@@ -111,12 +101,7 @@ async fn what_a_restored_server_lost_is_held_no_more() {
 
 #[tokio::test]
 async fn a_message_that_is_applied_again_under_its_old_number_hides_none_below_it() {
-    let world = World::new().await;
-    let (mut alice, mut peer) = world.online().await;
-    for number in 1..=5 {
-        peer.entry(number, &entry(number, "old")).await;
-    }
-    peer.acked(5).await;
+    let (world, mut alice, peer) = with_five_messages().await;
     // The backup ended after message 3. Since then 4 is Alice's, from another device, and Bob's
     // device sent its command 5 again: it is message 5 once more.
     let command = sealed_by_another_device(&world).await;
@@ -158,6 +143,17 @@ async fn a_reset_of_a_history_that_has_ended_forgets_nothing() {
     }))
     .await;
     assert_eq!(peer.command().await, command);
+}
+
+/// Alice has stored five messages of Bob.
+async fn with_five_messages() -> (World, Alice, Peer) {
+    let world = World::new().await;
+    let (alice, mut peer) = world.online().await;
+    for number in 1..=5 {
+        peer.entry(number, &entry(number, "old")).await;
+    }
+    peer.acked(5).await;
+    (world, alice, peer)
 }
 
 async fn numbers(alice: &mut Alice, count: usize) -> Vec<Seq> {
