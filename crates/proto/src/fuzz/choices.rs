@@ -27,8 +27,10 @@ impl<'a> Choices<'a> {
     pub(super) fn number(&mut self, about: u64) -> Option<u64> {
         let byte = self.byte()?;
         Some(match byte {
-            0..=127 => about.saturating_add(u64::from(byte)).saturating_sub(8),
-            128..=191 => u64::from(byte - 128),
+            // Right beside it is where rules change.
+            0..=127 => about.saturating_add(u64::from(byte % 8)).saturating_sub(3),
+            128..=159 => about.saturating_add(u64::from(byte - 128)),
+            160..=191 => u64::from(byte - 160),
             192..=207 => NUMBER_MAX.wrapping_add(u64::from(byte - 192)) - 8,
             208..=215 => u64::MAX - u64::from(byte - 208),
             _ => {

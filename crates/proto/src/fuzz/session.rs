@@ -17,9 +17,10 @@ pub fn session(data: &[u8]) {
     let mut choices = Choices::new(data);
     let (Some(who), Some(windows)) = (choices.byte(), choices.byte()) else { return };
     let config = Arc::new(config(windows));
+    let greeted = who & 4 == 0;
     match who % 4 {
-        0 => lone::run(Side::Client, config, &mut choices),
-        1 => lone::run(Side::Server, config, &mut choices),
+        0 => lone::run(Side::Client, greeted, config, &mut choices),
+        1 => lone::run(Side::Server, greeted, config, &mut choices),
         _ => pair::run(config, &mut choices),
     }
 }

@@ -38,8 +38,8 @@ enum Operation {
     Close(Code),
 }
 
-/// Runs the operations on a session of `side`.
-pub(super) fn run(side: Side, config: Arc<Config>, choices: &mut Choices<'_>) {
+/// Runs the operations on a session of `side`, after an honest greeting if `greeted`.
+pub(super) fn run(side: Side, greeted: bool, config: Arc<Config>, choices: &mut Choices<'_>) {
     let now = Instant::now();
     let hello = wire::Hello {
         version: PROTOCOL_VERSION,
@@ -49,15 +49,43 @@ pub(super) fn run(side: Side, config: Arc<Config>, choices: &mut Choices<'_>) {
         ..Default::default()
     };
     let session = match side {
-        Side::Client => Session::client(config.clone(), hello, now),
+        Side::Client => Session::client(config.clone(), hello.clone(), now),
         Side::Server => Session::server(config.clone(), now),
     };
     let mut watch = Watch::new(session, side, &config, now);
     watch.drain();
-    while let Some(operation) = next(&watch, choices) {
-        apply(&mut watch, operation);
-        watch.drain();
+    if greeted {
+        greet(&mut watch, hello);
     }
+    while let Some(operation) = next(&watch, choices) {
+        let repeated = repeats(&watch, &operation);
+        apply(&mut watch, operation);
+        let acked = watch.drain().acked;
+        assert!(acked || !repeated || watch.closed.is_some(), "a repeat is acked again");
+    }
+}
+
+/// What an honest peer and caller do first: 5 entries and 3 commands are known, 2 entries wait.
+fn greet(watch: &mut Watch, hello: wire::Hello) {
+    let welcome = wire::Welcome { head: 7, floor: 1, outbox_position: 3, ..Default::default() };
+    match watch.side {
+        Side::Client => watch.session.handle_frame(watch.now, Frame::Welcome(welcome)),
+        Side::Server => {
+            watch.session.handle_frame(watch.now, Frame::Hello(hello));
+            watch.drain();
+            watch.welcome(5, welcome);
+        }
+    }
+    watch.drain();
+    assert!(watch.open, "an honest greeting opens");
+}
+
+/// Whether the peer sends a number again, because it did not see the ack.
+fn repeats(watch: &Watch, operation: &Operation) -> bool {
+    let is_open = watch.open && watch.closed.is_none();
+    let received = watch.session.received();
+    matches!(operation, Operation::Frame(Frame::Push(push))
+        if is_open && (1..=received).contains(&push.seq))
 }
 
 fn next(watch: &Watch, choices: &mut Choices<'_>) -> Option<Operation> {

@@ -38,6 +38,8 @@ pub(super) struct Watch {
     window: u64,
     /// How many own numbers may be unacked.
     own_window: u64,
+    /// `Welcome.head`.
+    head: Seq,
     received: Seq,
     acked: Seq,
     ack_sent: Seq,
@@ -52,6 +54,8 @@ pub(super) struct Seen {
     pub(super) events: Vec<Event>,
     /// Encoded frames.
     pub(super) bytes: BytesMut,
+    /// An Ack was among them.
+    pub(super) acked: bool,
 }
 
 impl Watch {
@@ -72,6 +76,7 @@ impl Watch {
             open: false,
             window: u64::from(window),
             own_window: u64::from(own_window),
+            head: 0,
             received: 0,
             acked: 0,
             ack_sent: 0,
@@ -108,6 +113,7 @@ impl Watch {
     /// The caller of a server's session takes the Hello.
     pub(super) fn welcome(&mut self, position: Seq, welcome: wire::Welcome) {
         let outbox_position = welcome.outbox_position;
+        self.head = welcome.head;
         self.session.welcome(self.now, position, welcome);
         self.on_open(outbox_position, position);
     }
@@ -126,7 +132,10 @@ impl Watch {
                     self.on_closed(closed);
                     return seen;
                 }
-                Output::Send(frame) => self.on_send(&frame, &mut seen.bytes),
+                Output::Send(frame) => {
+                    seen.acked |= matches!(frame, Frame::Ack(_));
+                    self.on_send(&frame, &mut seen.bytes);
+                }
                 Output::Event(event) => {
                     self.on_event(&event);
                     seen.events.push(event);
@@ -175,6 +184,7 @@ impl Watch {
             }
             Frame::CaughtUp(_) => {
                 assert!(!self.caught_up, "caught up once");
+                assert!(self.pushed >= self.head, "caught up with {}", self.head);
                 self.caught_up = true;
             }
             Frame::Close(_) | Frame::Reset(_) => self.last_words = true,
@@ -218,6 +228,7 @@ impl Watch {
             }
             Event::Welcome(welcome) => {
                 assert_eq!(self.side, Side::Client);
+                self.head = welcome.head;
                 let told = welcome.limits.unwrap_or_default().entries_in_flight_max;
                 if told > 0 {
                     self.window = u64::from(told);
@@ -248,6 +259,7 @@ impl Watch {
             }
             Event::CaughtUp => {
                 assert!(self.side == Side::Client && !self.caught_up, "caught up once");
+                assert!(self.received >= self.head, "caught up with {}", self.head);
                 self.caught_up = true;
             }
             Event::Notify(_) => assert!(self.open),
