@@ -90,6 +90,10 @@ id! {
     /// Where messages are ordered. A 1:1 conversation has the id of the relation it belongs to.
     ConversationId
 }
+id! {
+    /// One Hello of a device. 0: no session, as for commands that the server itself makes.
+    SessionId
+}
 
 /// The text is no id.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

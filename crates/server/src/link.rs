@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use anser_proto::{Code, DeviceId, Seq};
+use anser_proto::{Code, DeviceId, Seq, SessionId};
 use anser_store::NewEntry;
 
 /// What a connector does with what it is told. Must not block.
@@ -16,6 +16,8 @@ pub trait Doorbell: Send + Sync + 'static {
     fn deliver(&self, entries: Vec<NewEntry>, accepted: Option<Instant>);
     /// Commands of this device up to `position` are applied.
     fn ack(&self, device: DeviceId, position: Seq);
+    /// Something of this session was refused: it ends, unless a newer one took its place already.
+    fn refused(&self, session: (DeviceId, SessionId), code: Code);
     /// These devices may not be connected any more.
     fn close(&self, devices: &[DeviceId], code: Code);
 }
@@ -45,6 +47,11 @@ impl Handle {
     /// See [`Doorbell::ack`].
     pub fn ack(&self, device: DeviceId, position: Seq) {
         self.0.ack(device, position);
+    }
+
+    /// See [`Doorbell::refused`].
+    pub fn refused(&self, session: (DeviceId, SessionId), code: Code) {
+        self.0.refused(session, code);
     }
 
     /// See [`Doorbell::close`].

@@ -5,7 +5,7 @@ mod metrics;
 
 use std::{sync::Arc, time::Instant};
 
-use anser_proto::{Code, DeviceId, Seq, failpoint::Failpoint, fault::Fault};
+use anser_proto::{Code, DeviceId, Seq, SessionId, failpoint::Failpoint, fault::Fault};
 use anser_store::{Batch, Committed, Outcome, Record, Store, StoreError};
 use futures_util::{StreamExt, stream::FuturesOrdered};
 use tracing::{error, warn};
@@ -26,7 +26,7 @@ pub struct Transfer {
 
 /// What the records of a batch were, kept while the store works on them.
 struct Pending {
-    origins: Vec<Option<(DeviceId, Seq)>>,
+    origins: Vec<Option<Origin>>,
     accepted: Instant,
     result: Result<Committed, StoreError>,
     took: std::time::Duration,
@@ -63,10 +63,10 @@ impl Transfer {
     }
 
     async fn commit(&self, records: Vec<Record>, accepted: Instant) -> Pending {
-        let origins: Vec<_> = records.iter().map(origin).collect();
+        let origins: Vec<_> = records.iter().map(Origin::of).collect();
         if Fault::AckBeforeCommit.is_on() {
-            for (device, client_seq) in origins.iter().flatten() {
-                self.link.ack(*device, *client_seq);
+            for origin in origins.iter().flatten() {
+                self.link.ack(origin.device, origin.client_seq);
             }
         }
         let started = Instant::now();
@@ -83,7 +83,14 @@ impl Transfer {
             }
             Err(refused) => {
                 warn!(%refused, records = pending.origins.len(), "a batch was refused");
-                self.refuse(&pending.origins, &refused);
+                let code = match refused {
+                    StoreError::DiskFull => Code::DiskFull,
+                    _ => Code::Unavailable,
+                };
+                // Nothing was consumed: the devices resend later.
+                for origin in pending.origins.iter().flatten() {
+                    self.link.refused(origin.session(), code);
+                }
                 return Ok(());
             }
         };
@@ -92,43 +99,43 @@ impl Transfer {
             self.link.ack(device, position);
         }
         Failpoint::BeforePush.reached();
-        for (origin, outcome) in pending.origins.iter().zip(&committed.outcomes) {
-            if let (Some((device, _)), Outcome::Refused(code)) = (origin, outcome) {
-                self.link.close(&[*device], *code);
-            }
+        for (session, code) in refused(&pending.origins, &committed.outcomes) {
+            self.link.refused(session, code);
         }
         self.link.deliver_accepted(committed.entries, Some(pending.accepted));
         Ok(())
     }
-
-    /// Nothing was consumed: the sessions end with a retryable code, their devices resend later.
-    fn refuse(&self, origins: &[Option<(DeviceId, Seq)>], refused: &StoreError) {
-        let code = match refused {
-            StoreError::DiskFull => Code::DiskFull,
-            StoreError::Unavailable(_) | StoreError::Corrupt(_) => Code::Unavailable,
-        };
-        let mut devices: Vec<_> = origins.iter().flatten().map(|(device, _)| *device).collect();
-        devices.sort_unstable();
-        devices.dedup();
-        self.link.close(&devices, code);
-    }
 }
 
-/// Whose command a record is, and its number; `None` for an ack.
-pub(crate) fn origin(record: &Record) -> Option<(DeviceId, Seq)> {
-    match record {
-        Record::Command { device, client_seq, .. } => Some((*device, *client_seq)),
-        Record::Ack { .. } => None,
+/// Whose command a record is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    pub(crate) device: DeviceId,
+    session: SessionId,
+    pub(crate) client_seq: Seq,
+}
+
+impl Origin {
+    /// `None` for an ack, which nobody waits for.
+    pub(crate) fn of(record: &Record) -> Option<Self> {
+        match record {
+            Record::Command { device, session, client_seq, .. } => {
+                Some(Self { device: *device, session: *session, client_seq: *client_seq })
+            }
+            Record::Ack { .. } => None,
+        }
+    }
+
+    /// The session that it came by.
+    pub(crate) fn session(self) -> (DeviceId, SessionId) {
+        (self.device, self.session)
     }
 }
 
 /// The highest applied number of each device of a batch.
-pub(crate) fn acks(
-    origins: &[Option<(DeviceId, Seq)>],
-    outcomes: &[Outcome],
-) -> Vec<(DeviceId, Seq)> {
+pub(crate) fn acks(origins: &[Option<Origin>], outcomes: &[Outcome]) -> Vec<(DeviceId, Seq)> {
     let applied = origins.iter().zip(outcomes).filter_map(|(origin, outcome)| match outcome {
-        Outcome::Applied | Outcome::Repeat => *origin,
+        Outcome::Applied | Outcome::Repeat => origin.map(|one| (one.device, one.client_seq)),
         Outcome::Refused(_) => None,
     });
     let mut acks: Vec<(DeviceId, Seq)> = applied.collect();
@@ -141,4 +148,18 @@ pub(crate) fn acks(
         same
     });
     acks
+}
+
+/// The sessions of a batch that must end, and why.
+pub(crate) fn refused(
+    origins: &[Option<Origin>],
+    outcomes: &[Outcome],
+) -> impl Iterator<Item = ((DeviceId, SessionId), Code)> {
+    origins.iter().zip(outcomes).filter_map(|(origin, outcome)| match outcome {
+        // Nobody hears this but the newest session, when two Hellos reached the connector in one
+        // order and the store in the other. It can try again.
+        Outcome::Refused(Code::Replaced) => Some((origin.as_ref()?.session(), Code::Unavailable)),
+        Outcome::Refused(code) => Some((origin.as_ref()?.session(), *code)),
+        Outcome::Applied | Outcome::Repeat => None,
+    })
 }

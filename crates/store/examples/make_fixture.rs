@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use anser_proto::wire::{self, command};
-use anser_proto::{ConversationId, DeviceId, UserId};
+use anser_proto::{ConversationId, DeviceId, SessionId, UserId};
 use anser_store::embedded::{Embedded, Options};
 use anser_store::*;
 use bytes::Bytes;
@@ -85,6 +85,7 @@ async fn fill(store: &Embedded) {
     let once = Record::Command {
         user: bob.user,
         device: bob.device,
+        session: SessionId(0),
         client_seq: 2,
         command: send_bytes(ours, 2, b"with the second key"),
         once: Some(Box::new([9; 32])),
@@ -163,7 +164,7 @@ fn read(from: Person, client_seq: u64, conversation: ConversationId, conv_seq: u
 
 fn command(from: Person, client_seq: u64, command: Bytes) -> Record {
     let Person { user, device } = from;
-    Record::Command { user, device, client_seq, command, once: None }
+    Record::Command { user, device, session: SessionId(0), client_seq, command, once: None }
 }
 
 /// More than a device's last commands that can be compared.

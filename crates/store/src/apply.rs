@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use anser_proto::id::NUMBER_MAX;
-use anser_proto::{Code, ConversationId, DeviceId, Seq, UserId, wire};
+use anser_proto::{Code, ConversationId, DeviceId, Seq, SessionId, UserId, wire};
 use bytes::Bytes;
 use prost::Message as _;
 
@@ -34,8 +34,26 @@ pub(crate) struct WorkingSet {
     pub(crate) heads: IdMap<UserId, Seq>,
     /// Those of the batch's `once` keys that were used before.
     pub(crate) once: HashSet<Hash>,
+    /// The live session of each device that has one; see [`Session`].
+    pub(crate) sessions: IdMap<DeviceId, Session>,
     /// Somebody outside of everything, for the fault `DeliverAcross` only.
     pub(crate) stranger: Option<UserId>,
+}
+
+/// Who alone may use a device's numbers: since its Hello, what it was told of them must hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    /// Something of it was refused. What follows that must not be applied: it would be acked, and
+    /// an ack stands for all numbers below it.
+    pub(crate) over: bool,
+}
+
+impl Session {
+    /// The session of a Hello.
+    pub(crate) fn new(id: SessionId) -> Self {
+        Self { id, over: false }
+    }
 }
 
 /// The part of a device that records change.

@@ -44,6 +44,8 @@ macro_rules! contract {
             p2_what_can_not_be_compared_is_stale
             p2_nothing_is_applied_over_a_gap
             p2_the_last_command_is_told_with_its_digest
+            p2_an_older_session_moves_nothing
+            p2_nothing_of_a_session_follows_a_refusal
             p2_a_once_key_has_one_result
             p3_refusals_leave_no_holes
             p3_pruning_raises_the_floor_and_keeps_the_head

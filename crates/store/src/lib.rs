@@ -16,7 +16,7 @@ use async_trait::async_trait;
 
 pub use types::*;
 
-use anser_proto::{ConversationId, DeviceId, Seq, UserId};
+use anser_proto::{ConversationId, DeviceId, Seq, SessionId, UserId};
 
 /// What went wrong in a store.
 #[derive(Debug, thiserror::Error)]
@@ -64,8 +64,15 @@ pub trait Store: Send + Sync + 'static {
     /// `outbox_digest` is that of command `outbox_position` (`wire::command_digest`), in any epoch;
     /// `None` when there is no such command, or it was skipped and never seen here.
     ///
+    /// From then on until [`Store::leave`], commands of other sessions of the device are refused
+    /// with `replaced`, those that are under way included: what Greeting says of the outbox can
+    /// be moved by this session alone. A session that something was refused to is over as well.
+    ///
     /// `Ok(None)`: there is no such device (any more).
     async fn greet(&self, device: DeviceId, hello: Hello, now_ms: u64) -> Result<Option<Greeting>>;
+
+    /// A session of a device ended. It says nothing of what its commands under way become.
+    async fn leave(&self, device: DeviceId, session: SessionId) -> Result<()>;
 
     /// Entries `after+1 ..` of an inbox, contiguous, from one snapshot; at most `limit` of them and
     /// about `bytes_max` bytes, but at least one when there is one.

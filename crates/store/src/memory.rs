@@ -11,10 +11,12 @@ mod tests;
 use std::collections::VecDeque;
 
 use anser_proto::wire::{self, RelationState, entry};
-use anser_proto::{ConversationId, DeviceId, Seq, UserId, fault::Fault};
+use anser_proto::{ConversationId, DeviceId, Seq, SessionId, UserId, fault::Fault};
 use bytes::Bytes;
 
-use crate::apply::{self, Conversation, Device, IdMap, Limits, Member, NewRow, WorkingSet};
+use crate::apply::{
+    self, Conversation, Device, IdMap, Limits, Member, NewRow, Session, WorkingSet,
+};
 use crate::{Batch, Committed, Greeting, Hello, InboxPage, Mark, NewEntry, PageLimit};
 
 /// The store.
@@ -148,6 +150,7 @@ impl Memory {
         if let Some(synced) = self.unsynced.take() {
             self.now = *synced;
         }
+        self.now.set.sessions.clear();
     }
 
     /// A copy of what is durable.
@@ -158,6 +161,7 @@ impl Memory {
             conversations: set.conversations.clone(),
             heads: set.heads.clone(),
             once: set.once.clone(),
+            sessions: IdMap::default(),
             stranger: set.stranger,
         };
         Saved { epoch: epoch.clone(), set, inboxes: inboxes.clone(), history: history.clone() }
@@ -210,6 +214,7 @@ impl Memory {
     /// As [`crate::Store::greet`].
     pub fn greet(&mut self, device: DeviceId, hello: &Hello, now_ms: u64) -> Option<Greeting> {
         let epoch = self.now.epoch.clone();
+        self.now.set.sessions.insert(device, Session::new(hello.session));
         let row = self.now.set.devices.get_mut(&device)?;
         row.seen_at_ms = row.seen_at_ms.max(now_ms);
         if hello.epoch != epoch && hello.outbox_trimmed > row.outbox_position {
@@ -233,6 +238,14 @@ impl Memory {
         }
         let inbox_position = row.inbox_position.min(hello.position);
         Some(Greeting::Welcome { head, floor, outbox_position, outbox_digest, inbox_position })
+    }
+
+    /// As [`crate::Store::leave`].
+    pub fn leave(&mut self, device: DeviceId, session: SessionId) {
+        let sessions = &mut self.now.set.sessions;
+        if sessions.get(&device).is_some_and(|live| live.id == session) {
+            sessions.remove(&device);
+        }
     }
 
     /// As [`crate::Store::read_inbox`].

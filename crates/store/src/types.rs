@@ -1,6 +1,6 @@
 //! What goes into the store's verbs and what comes out of them.
 
-use anser_proto::{Code, ConversationId, DeviceId, Seq, UserId, wire::RelationState};
+use anser_proto::{Code, ConversationId, DeviceId, Seq, SessionId, UserId, wire::RelationState};
 use bytes::Bytes;
 
 /// A SHA-256 hash of a secret.
@@ -37,6 +37,8 @@ pub enum Record {
         user: UserId,
         /// The sender's device.
         device: DeviceId,
+        /// The session that it came by.
+        session: SessionId,
         /// The command's number.
         client_seq: Seq,
         /// An encoded `wire::Command`.
@@ -69,7 +71,8 @@ pub enum Outcome {
     /// A repeat of an applied command: ack it again.
     Repeat,
     /// The number was used with another payload, or one too old to compare, or the bytes are no
-    /// command at all, or a number is missing before it, or the device is gone.
+    /// command at all, or a number is missing before it, or the device is gone, or its session is
+    /// over: the device said Hello again, or something of it was refused before.
     Refused(Code),
 }
 
@@ -145,6 +148,8 @@ pub enum InboxPage {
 /// What a device says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
+    /// Names this Hello from now on.
+    pub session: SessionId,
     /// The history its position belongs to.
     pub epoch: String,
     /// Its inbox position.

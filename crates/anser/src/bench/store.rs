@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anser_proto::{ConversationId, DeviceId, Seq, UserId, wire};
+use anser_proto::{ConversationId, DeviceId, Seq, SessionId, UserId, wire};
 use anser_store::{
     Batch, NewDevice, NewUser, Outcome, Record, RelationAction, RelationChange, RelationOutcome,
     Store, embedded::Embedded,
@@ -168,6 +168,7 @@ impl Sender {
         Record::Command {
             user: self.user,
             device: self.device,
+            session: SessionId(0),
             client_seq: self.sent,
             command: command.encode_to_vec().into(),
             once: None,

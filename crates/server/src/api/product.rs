@@ -1,7 +1,7 @@
 //! The server API: what a product's own server, which holds the server key, may do for its users.
 
 use anser_proto::{
-    Code, ConversationId, DeviceId, Seq, UserId, rest,
+    Code, ConversationId, DeviceId, Seq, SessionId, UserId, rest,
     seal::{Key, Place},
     wire,
 };
@@ -206,6 +206,7 @@ async fn commit(
     let record = Record::Command {
         user: from,
         device,
+        session: SessionId(0),
         client_seq,
         command: command.encode_to_vec().into(),
         once: Some(Box::new(once)),

@@ -186,6 +186,7 @@ impl Connection {
                 self.records.push(Record::Command {
                     user: member.user(),
                     device: member.device(),
+                    session: member.session(),
                     client_seq: seq,
                     command: body,
                     once: None,

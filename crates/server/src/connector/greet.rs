@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use anser_proto::{Code, Seq, UserId, wire};
+use anser_proto::{Code, Seq, SessionId, UserId, wire};
 use anser_store::{Greeting, Hello, InboxPage, NewEntry, PageLimit, StoreError};
 use tracing::{debug, warn};
 
@@ -27,12 +27,14 @@ impl Connection {
         let owner = owner.ok_or(Code::Unauthenticated)?;
         // In the registry before the head is read: what is committed after the read rings the bell.
         // And before the device is looked up: a revocation after that closes this session.
-        let member = Arc::new(Mailbox::new(owner.user, owner.device));
+        let session = SessionId::random();
+        let member = Arc::new(Mailbox::new(owner.user, owner.device, session));
         let per_user = self.context.config.connections_per_user;
         self.context.registry.online(&member, per_user).map_err(|_| Code::TooManyConnections)?;
         self.member = Some(member);
         self.guest = None;
         let said = Hello {
+            session,
             epoch: hello.epoch,
             position: hello.position,
             outbox_head: hello.outbox_head,
@@ -154,6 +156,8 @@ impl Connection {
         }
         if let Some(member) = &self.member {
             self.context.registry.offline(member);
+            // A store that is closing forgets its sessions anyway.
+            let _ = self.context.store.leave(member.device(), member.session()).await;
         }
         let code = self.closed.as_ref().and_then(|closed| closed.code);
         self.context.metrics.closed(code);

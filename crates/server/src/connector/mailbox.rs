@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anser_proto::{Code, DeviceId, Seq, UserId};
+use anser_proto::{Code, DeviceId, Seq, SessionId, UserId};
 use anser_store::NewEntry;
 use parking_lot::Mutex;
 
@@ -26,6 +26,7 @@ const ENTRY_BYTES_MAX: usize = 1024 * 1024;
 pub(super) struct Mailbox {
     user: UserId,
     device: DeviceId,
+    session: SessionId,
     state: Mutex<State>,
 }
 
@@ -56,8 +57,8 @@ pub(super) struct News {
 
 impl Mailbox {
     /// An empty mailbox of a session.
-    pub(super) fn new(user: UserId, device: DeviceId) -> Self {
-        Self { user, device, state: Mutex::default() }
+    pub(super) fn new(user: UserId, device: DeviceId, session: SessionId) -> Self {
+        Self { user, device, session, state: Mutex::default() }
     }
 
     /// The session's user.
@@ -68,6 +69,11 @@ impl Mailbox {
     /// The session's device.
     pub(super) fn device(&self) -> DeviceId {
         self.device
+    }
+
+    /// Which session it is.
+    pub(super) fn session(&self) -> SessionId {
+        self.session
     }
 
     /// Leaves a new entry; the caller calls [`Mailbox::wake`] when this answers true (once, for the

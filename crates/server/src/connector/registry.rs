@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anser_proto::{Code, DeviceId, Seq, UserId, fault::Fault};
+use anser_proto::{Code, DeviceId, Seq, SessionId, UserId, fault::Fault};
 use anser_store::NewEntry;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -142,6 +142,13 @@ impl Doorbell for Registry {
     fn ack(&self, device: DeviceId, position: Seq) {
         if let Some(mailbox) = self.device(device) {
             mailbox.ack(position);
+        }
+    }
+
+    fn refused(&self, (device, session): (DeviceId, SessionId), code: Code) {
+        let newest = self.device(device).filter(|mailbox| mailbox.session() == session);
+        if let Some(mailbox) = newest {
+            mailbox.close(code);
         }
     }
 

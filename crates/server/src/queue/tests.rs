@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anser_proto::{DeviceId, Seq, UserId};
+use anser_proto::{DeviceId, Seq, SessionId, UserId};
 use futures_util::FutureExt as _;
 use tokio::time::timeout;
 
@@ -13,7 +13,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn command(publisher: u64, client_seq: Seq, bytes: usize) -> Record {
     let (user, device) = (UserId(publisher), DeviceId(publisher));
-    Record::Command { user, device, client_seq, command: vec![0; bytes].into(), once: None }
+    Record::Command {
+        user,
+        device,
+        session: SessionId(0),
+        client_seq,
+        command: vec![0; bytes].into(),
+        once: None,
+    }
 }
 
 fn numbered(publisher: u64, numbers: std::ops::Range<Seq>) -> Vec<Record> {

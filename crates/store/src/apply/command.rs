@@ -24,7 +24,24 @@ struct Rejection(Code, u64);
 impl Run<'_> {
     /// Applies or rejects a command in place, or says why it consumes nothing.
     pub(super) fn command(&mut self, record: &Record, decoded: Option<wire::Command>) -> Ruling {
-        let Record::Command { user, device, client_seq, command, once } = record else {
+        let Record::Command { device, session, .. } = record else {
+            unreachable!("the caller matched the record");
+        };
+        let live = self.set.sessions.get(device);
+        if live.is_some_and(|live| live.over || live.id != *session) {
+            return Err(Code::Replaced);
+        }
+        let ruling = self.of_live_session(record, decoded);
+        if ruling.is_err()
+            && let Some(live) = self.set.sessions.get_mut(device)
+        {
+            live.over = true;
+        }
+        ruling
+    }
+
+    fn of_live_session(&mut self, record: &Record, decoded: Option<wire::Command>) -> Ruling {
+        let Record::Command { user, device, client_seq, command, once, .. } = record else {
             unreachable!("the caller matched the record");
         };
         let origin = Origin { user: *user, device: *device, client_seq: *client_seq };

@@ -2,7 +2,7 @@
 
 use anser_proto::id::NUMBER_MAX;
 use anser_proto::wire::entry::Kind;
-use anser_proto::{Code, ConversationId, Seq};
+use anser_proto::{Code, ConversationId, Seq, SessionId};
 
 use super::{Factory, Person, World, decode, receipt};
 use crate::{Greeting, Hello, HistoryRange, Mark, Outcome};
@@ -129,6 +129,7 @@ pub async fn numbers_end_where_a_double_does(factory: &dyn Factory) {
     let world = World::open(factory).await;
     let (alice, bob, conversation) = world.friends().await;
     let hello = Hello {
+        session: SessionId(0),
         epoch: "another".into(),
         position: u64::MAX,
         outbox_head: u64::MAX,
@@ -137,6 +138,7 @@ pub async fn numbers_end_where_a_double_does(factory: &dyn Factory) {
     let greeting = world.store.greet(alice.device, hello, world.now()).await.expect("greets");
     let Some(Greeting::Reset { outbox_position, .. }) = greeting else { panic!("{greeting:?}") };
     assert_eq!(outbox_position, NUMBER_MAX - 1);
+    world.store.leave(alice.device, SessionId(0)).await.expect("leaves");
     let head = world.head(alice.user).await;
     for number in [NUMBER_MAX, NUMBER_MAX + 1, u64::MAX] {
         let outcome = world.one(alice.send(number, conversation, "one more")).await;

@@ -1,7 +1,7 @@
 //! Promise 2: exactly once.
 
 use anser_proto::wire::{command_digest, entry::Kind};
-use anser_proto::{Code, ConversationId, Seq};
+use anser_proto::{Code, ConversationId, Seq, SessionId};
 
 use super::{Factory, Person, World, random_hash, send_bytes};
 use crate::{Greeting, Hello, Outcome, Record};
@@ -121,7 +121,13 @@ async fn told(world: &World, device: Person, outbox_trimmed: Seq) -> (Seq, [Opti
     let head = world.head(device.user).await;
     let mut all = Vec::new();
     for (epoch, position) in [("another", head), (&epoch, head), (&epoch, head + 1)] {
-        let hello = Hello { epoch: epoch.into(), position, outbox_head: 99, outbox_trimmed };
+        let hello = Hello {
+            session: SessionId(0),
+            epoch: epoch.into(),
+            position,
+            outbox_head: 99,
+            outbox_trimmed,
+        };
         let greeting = world.store.greet(device.device, hello, world.now()).await;
         let (reset, at, digest) = match greeting.expect("greets").expect("a device") {
             Greeting::Welcome { outbox_position, outbox_digest, .. } => {
@@ -139,6 +145,73 @@ async fn told(world: &World, device: Person, outbox_trimmed: Seq) -> (Seq, [Opti
     (all[0].1, [all[0].2, all[1].2, all[2].2])
 }
 
+/// What a Hello was told of the outbox stays true, whatever an older session had under way.
+pub async fn p2_an_older_session_moves_nothing(factory: &dyn Factory) {
+    let mut world = World::open(factory).await;
+    let (alice, _, conversation) = world.friends().await;
+    let send = |client_seq, session, text| by(session, alice.send(client_seq, conversation, text));
+    greet(&world, alice, FIRST).await;
+    assert_eq!(world.one(send(1, FIRST, "by the first")).await, Outcome::Applied);
+
+    greet(&world, alice, SECOND).await;
+    let late = vec![send(2, FIRST, "late"), send(1, FIRST, "by the first")];
+    let replaced = Outcome::Refused(Code::Replaced);
+    assert_eq!(world.commit(late).await.outcomes, [replaced; 2]);
+    assert_eq!(world.one(send(2, SECOND, "by the second")).await, Outcome::Applied);
+    assert_eq!(world.inbox(alice.user, 0).await.len(), 3, "a relation, two messages");
+
+    world.store.leave(alice.device, FIRST).await.expect("leaves");
+    assert_eq!(world.one(send(3, FIRST, "late")).await, replaced, "another one left");
+    world.store.leave(alice.device, SECOND).await.expect("leaves");
+    assert_eq!(world.one(send(3, SECOND, "on the way")).await, Outcome::Applied);
+
+    greet(&world, alice, FIRST).await;
+    world.reopen(factory).await;
+    assert_eq!(world.one(send(4, SECOND, "from before")).await, Outcome::Applied);
+}
+
+/// An ack stands for all numbers below it, so what was refused must stay the last of its session.
+pub async fn p2_nothing_of_a_session_follows_a_refusal(factory: &dyn Factory) {
+    let world = World::open(factory).await;
+    let (alice, bob, conversation) = world.friends().await;
+    greet(&world, alice, FIRST).await;
+    let first = |record| by(FIRST, record);
+    let outcomes = world
+        .commit(vec![
+            first(alice.send(1, conversation, "one")),
+            first(alice.send(1, conversation, "another one")),
+            first(alice.send(2, conversation, "two")),
+            bob.send(1, conversation, "of somebody else"),
+        ])
+        .await
+        .outcomes;
+    let replaced = Outcome::Refused(Code::Replaced);
+    let conflict = Outcome::Refused(Code::Conflict);
+    assert_eq!(outcomes, [Outcome::Applied, conflict, replaced, Outcome::Applied]);
+    assert_eq!(world.one(first(alice.send(2, conversation, "two"))).await, replaced);
+    greet(&world, alice, SECOND).await;
+    let two = by(SECOND, alice.send(2, conversation, "two"));
+    assert_eq!(world.one(two).await, Outcome::Applied);
+}
+
+const FIRST: SessionId = SessionId(1);
+const SECOND: SessionId = SessionId(2);
+
+fn by(by: SessionId, mut record: Record) -> Record {
+    if let Record::Command { session, .. } = &mut record {
+        *session = by;
+    }
+    record
+}
+
+async fn greet(world: &World, person: Person, session: SessionId) {
+    let epoch = world.store.meta().await.expect("meta").epoch;
+    let (outbox_head, outbox_trimmed) = (9, 0);
+    let hello = Hello { session, epoch, position: 0, outbox_head, outbox_trimmed };
+    let greeting = world.store.greet(person.device, hello, world.now()).await;
+    assert!(greeting.expect("greets").is_some(), "there is this device");
+}
+
 /// A once key has one result, in a batch and over batches, and spends no number for a repeat.
 pub async fn p2_a_once_key_has_one_result(factory: &dyn Factory) {
     let mut world = World::open(factory).await;
@@ -147,6 +220,7 @@ pub async fn p2_a_once_key_has_one_result(factory: &dyn Factory) {
     let once = |client_seq, key| Record::Command {
         user: alice.user,
         device: alice.device,
+        session: SessionId(0),
         client_seq,
         command: send_bytes(conversation, 1, "order shipped"),
         once: Some(Box::new(key)),

@@ -1,12 +1,12 @@
 //! Promise 5: resume, and promise 6: every device processes every entry once.
 
-use anser_proto::UserId;
+use anser_proto::{SessionId, UserId};
 
 use super::{Factory, Person, World};
 use crate::{Greeting, Hello, InboxPage, Mark, NewEntry, Outcome, PageLimit};
 
 fn hello(epoch: &str, position: u64, outbox_head: u64, outbox_trimmed: u64) -> Hello {
-    Hello { epoch: epoch.into(), position, outbox_head, outbox_trimmed }
+    Hello { session: SessionId(0), epoch: epoch.into(), position, outbox_head, outbox_trimmed }
 }
 
 impl World {

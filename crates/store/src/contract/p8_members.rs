@@ -1,7 +1,7 @@
 //! Promise 8: only members, and promise 10: rejections are told.
 
 use anser_proto::wire::{self, entry::Kind};
-use anser_proto::{Code, ConversationId};
+use anser_proto::{Code, ConversationId, SessionId};
 use prost::Message as _;
 
 use super::{Factory, Person, World, random_hash, send_bytes};
@@ -105,6 +105,7 @@ pub async fn p10_garbage_consumes_nothing(factory: &dyn Factory) {
     let unknown = Record::Command {
         user: alice.user,
         device: alice.device,
+        session: SessionId(0),
         client_seq: 2,
         command: "\u{7f}".into(),
         once: Some(Box::new(random_hash())),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use anser_proto::wire::{self, command, entry};
-use anser_proto::{ConversationId, DeviceId, Seq, UserId};
+use anser_proto::{ConversationId, DeviceId, Seq, SessionId, UserId};
 use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message as _;
@@ -191,7 +191,14 @@ impl Person {
     /// A command of this person's device.
     pub fn command(self, client_seq: Seq, command: impl Into<Bytes>) -> Record {
         let Self { user, device } = self;
-        Record::Command { user, device, client_seq, command: command.into(), once: None }
+        Record::Command {
+            user,
+            device,
+            session: SessionId(0),
+            client_seq,
+            command: command.into(),
+            once: None,
+        }
     }
 
     /// A message.

@@ -37,6 +37,7 @@ impl Writer {
                 return;
             }
         };
+        set.sessions = std::mem::take(&mut self.sessions);
         let applied: Vec<Applied> = jobs
             .iter()
             .zip(commands)
@@ -133,6 +134,7 @@ impl Writer {
     }
 
     fn give_back(&mut self, set: WorkingSet) {
+        self.sessions = set.sessions;
         fn all<K: Eq + std::hash::Hash + Copy, V: Heap>(rows: IdMap<K, V>, to: &mut Recent<K, V>) {
             rows.into_iter().for_each(|(key, value)| to.put(key, value));
         }

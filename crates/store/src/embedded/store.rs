@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
-use anser_proto::{ConversationId, DeviceId, Seq, UserId};
+use anser_proto::{ConversationId, DeviceId, Seq, SessionId, UserId};
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
@@ -44,6 +44,10 @@ impl Store for Embedded {
     }
 
     async fn greet(&self, device: DeviceId, hello: Hello, now_ms: u64) -> Result<Option<Greeting>> {
+        // Before the snapshot is taken: what other sessions have under way is in it, or refused.
+        let (arrived, answered) = oneshot::channel();
+        self.job(Job::Arrive(device, hello.session, arrived)).await?;
+        answered.await.map_err(|_| closed())?;
         let asked = hello.clone();
         let reply = self.read(move |engine| greet::decide(engine, device, &asked, now_ms)).await?;
         match reply {
@@ -57,6 +61,10 @@ impl Store for Embedded {
                 self.write_always(move |tx| greet::skip(tx, device, &hello, now_ms)).await
             }
         }
+    }
+
+    async fn leave(&self, device: DeviceId, session: SessionId) -> Result<()> {
+        self.job(Job::Leave(device, session)).await
     }
 
     async fn read_inbox(&self, user: UserId, after: Seq, limit: PageLimit) -> Result<InboxPage> {

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use anser_proto::DeviceId;
 use anser_proto::failpoint::Failpoint;
 use anser_proto::fault::Fault;
+use anser_proto::{DeviceId, SessionId};
 use fjall::{OwnedWriteBatch, PersistMode};
 use tokio::sync::{mpsc, oneshot};
 
@@ -20,7 +20,7 @@ use super::cache::Cache;
 use super::engine::Engine;
 use super::shared::Shared;
 use super::tx::Tx;
-use crate::apply::{IdMap, Limits};
+use crate::apply::{IdMap, Limits, Session};
 use crate::{Batch, Committed, Result, StoreError};
 
 /// Jobs that may wait for the writer; callers wait beyond that.
@@ -36,6 +36,10 @@ const SEEN_MAX: usize = 4096;
 pub(super) enum Job {
     Commit(CommitJob),
     Verb(VerbJob),
+    /// Commands of a device count for this session only; answered once nothing else is under way.
+    Arrive(DeviceId, SessionId, oneshot::Sender<()>),
+    /// The session ended.
+    Leave(DeviceId, SessionId),
     /// Moves `seen_at` of a device with the next group that writes anyway.
     Seen(DeviceId, u64),
     /// Ends the writer; answered when it let go of the database.
@@ -67,6 +71,8 @@ pub(super) struct Writer {
     pub(super) cache: Cache,
     pub(super) limits: Limits,
     pub(super) seen: IdMap<DeviceId, u64>,
+    /// Of each connected device. In memory only: no session outlives the process.
+    pub(super) sessions: IdMap<DeviceId, Session>,
     /// Rows were shown that are not synced: the fault `ShowBeforeSync`.
     unsynced: bool,
 }
@@ -78,7 +84,8 @@ impl Writer {
         cache: Cache,
         limits: Limits,
     ) -> Self {
-        Self { engine, shared, cache, limits, seen: IdMap::default(), unsynced: false }
+        let (seen, sessions) = (IdMap::default(), IdMap::default());
+        Self { engine, shared, cache, limits, seen, sessions, unsynced: false }
     }
 
     /// Works until it is closed or all handles are gone; gives whom to tell of the end.
@@ -112,6 +119,16 @@ impl Writer {
                 }
                 Job::Verb(job) if commits.is_empty() && verbs.len() < GROUP_VERBS_MAX => {
                     verbs.push(job);
+                }
+                // What the group took so far runs after this, as what comes behind it.
+                Job::Arrive(device, session, arrived) => {
+                    self.sessions.insert(device, Session::new(session));
+                    let _ = arrived.send(());
+                }
+                Job::Leave(device, session) => {
+                    if self.sessions.get(&device).is_some_and(|live| live.id == session) {
+                        self.sessions.remove(&device);
+                    }
                 }
                 Job::Seen(device, now_ms) => {
                     if self.seen.len() < SEEN_MAX {

@@ -27,7 +27,14 @@ fn message(client_seq: Seq) -> Batch {
     let kind = Some(wire::command::Kind::Send(send));
     let command = wire::Command { kind, body: Bytes::from_static(b"sealed") };
     let command = command.encode_to_vec().into();
-    let record = Record::Command { user: ALICE, device: PHONE, client_seq, command, once: None };
+    let record = Record::Command {
+        user: ALICE,
+        device: PHONE,
+        session: SessionId(0),
+        client_seq,
+        command,
+        once: None,
+    };
     Batch { records: vec![record], now_ms: client_seq }
 }
 
@@ -69,6 +76,7 @@ fn a_restored_copy_is_another_history() {
     memory.restore(saved, "two");
     assert_eq!((memory.epoch(), rows(&memory, BOB)), ("two", vec![]));
     let said = |epoch: &str| Hello {
+        session: SessionId(0),
         epoch: epoch.to_owned(),
         position: 0,
         outbox_head: 1,

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use anser_proto::{Code, DeviceId, Seq, UserId, rest};
+use anser_proto::{Code, DeviceId, Seq, SessionId, UserId, rest};
 use anser_store::{
     NewEntry, Store,
     embedded::{Embedded, Options},
@@ -65,6 +65,7 @@ impl link::Doorbell for Bell {
         self.0.lock().extend(entries.iter().map(|entry| Ring::Entry(entry.user, entry.seq)));
     }
     fn ack(&self, _: DeviceId, _: Seq) {}
+    fn refused(&self, _: (DeviceId, SessionId), _: Code) {}
     fn close(&self, devices: &[DeviceId], code: Code) {
         self.0.lock().extend(devices.iter().map(|device| Ring::Closed(*device, code)));
     }

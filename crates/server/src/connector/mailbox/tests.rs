@@ -82,7 +82,7 @@ impl Session {
 /// Runs the tasks' calls and the session in the order that `choices` tells, 0 beyond its end.
 /// Gives how many choices there were at each step.
 fn run(tasks: &[&[Call]], choices: &[usize]) -> (Session, Vec<usize>) {
-    let mailbox = Mailbox::new(UserId(1), DeviceId(1));
+    let mailbox = Mailbox::new(UserId(1), DeviceId(1), SessionId(1));
     let (mut session, mut options) = (Session::new(), Vec::new());
     let (mut done, mut asked) = (vec![0; tasks.len()], vec![false; tasks.len()]);
     loop {
@@ -159,7 +159,7 @@ fn spin(times: u64) {
 
 #[test]
 fn threads_that_meet_lose_no_wake_up() {
-    let mailbox = Mailbox::new(UserId(1), DeviceId(1));
+    let mailbox = Mailbox::new(UserId(1), DeviceId(1), SessionId(1));
     let (turn, lost) = (AtomicU64::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -199,7 +199,7 @@ fn what_does_not_fit_is_left_to_the_log() {
         mailbox.poll_news(&mut Context::from_waker(&waker))
     };
     let seqs = |news: &News| news.entries.iter().map(|entry| entry.seq).collect::<Vec<_>>();
-    let mailbox = Mailbox::new(UserId(1), DeviceId(1));
+    let mailbox = Mailbox::new(UserId(1), DeviceId(1), SessionId(1));
     let offer = |seqs: &[Seq]| {
         for seq in seqs {
             mailbox.offer(&entry(*seq), None);

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anser_proto::{
-    Code, ConversationId, DeviceId, Seq, UserId, frame,
+    Code, ConversationId, DeviceId, Seq, SessionId, UserId, frame,
     frame::FRAME_BYTES_MAX,
     session::{Closed, Config, Event, Output, Session},
     wire,
@@ -210,6 +210,7 @@ impl Connection {
         server.queue.extend(self.records.drain(..));
         if let Some(mailbox) = &self.mailbox {
             server.registry.offline(mailbox);
+            server.memory.leave(mailbox.device(), mailbox.session());
         }
     }
 
@@ -239,6 +240,7 @@ impl Connection {
                 self.records.push(Record::Command {
                     user: mailbox.user(),
                     device: mailbox.device(),
+                    session: mailbox.session(),
                     client_seq: seq,
                     command: body,
                     once: None,
@@ -330,12 +332,15 @@ impl Connection {
     ) -> Result<(), Code> {
         let device: DeviceId = hello.token.parse().expect("the token is the device");
         let user = server.memory.owner(device).ok_or(Code::Unauthenticated)?;
-        let mailbox = Arc::new(Mailbox::new(user, device));
+        server.sessions += 1;
+        let session = SessionId(server.sessions);
+        let mailbox = Arc::new(Mailbox::new(user, device, session));
         let online = server.registry.online(&mailbox, CONNECTIONS_PER_USER);
         online.map_err(|_| Code::TooManyConnections)?;
         self.mailbox = Some(mailbox);
         let position = hello.position;
         let said = Hello {
+            session,
             epoch: hello.epoch,
             position,
             outbox_head: hello.outbox_head,

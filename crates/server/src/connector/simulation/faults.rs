@@ -9,10 +9,6 @@ use super::{
     world::World,
 };
 
-/// Whether an old copy of a disk may say Hello while commands of the time that it lost are under
-/// way. Known to lose commands: see [`World::roll_back`].
-const OVERTAKES_ITS_PAST: bool = false;
-
 /// Commands that end a seed, where windows are still full of what came before.
 const LAST_BURST: usize = 40;
 
@@ -151,21 +147,10 @@ impl World {
 
     /// A device comes back from an old copy of its disk.
     ///
-    /// What it had sent since has reached the store before, or never does. A copy that is faster
-    /// than its own past can have its commands taken for those: entries of one's own come without
-    /// their body, so the device can not tell them apart ([`OVERTAKES_ITS_PAST`]).
+    /// What it had sent since may still be under way, and must not be taken for what the copy
+    /// sends under the same numbers.
     pub(super) fn roll_back(&mut self, device: usize) {
         self.trace.note(|| format!("  roll back {device}"));
-        let id = self.devices[device].disk.device;
-        if !OVERTAKES_ITS_PAST {
-            for line in self.lines.iter_mut().filter(|line| line.device == device) {
-                line.pipe(To::Server).cut_after(0);
-            }
-            if self.server.has_commands_of(id) {
-                let after = Duration::from_secs(5);
-                return self.after(after, Event::RollBack { device });
-            }
-        }
         let Some(copy) = self.devices[device].copy.take() else { return };
         // Some commands that are lost with the disk.
         self.give_out_some(device);

@@ -3,13 +3,13 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use anser_proto::{Code, DeviceId, fault::Fault, session::Config};
-use anser_store::{Batch, Committed, NewEntry, Outcome, Record, memory::Memory};
+use anser_proto::{Code, fault::Fault, session::Config};
+use anser_store::{Batch, Committed, NewEntry, Record, memory::Memory};
 
 use super::super::registry::Registry;
 use crate::{
     link::Doorbell as _,
-    transfer::{COMMITS_IN_FLIGHT_MAX, acks, origin},
+    transfer::{COMMITS_IN_FLIGHT_MAX, Origin, acks, refused},
 };
 
 /// The server.
@@ -22,6 +22,8 @@ pub(super) struct Server {
     pub(super) up: bool,
     /// Counts the starts.
     pub(super) start: u32,
+    /// Counts the Hellos.
+    pub(super) sessions: u64,
     /// Counts the histories: how often an old copy was restored.
     pub(super) history: u32,
     /// What the next commit meets.
@@ -61,6 +63,7 @@ impl Server {
             config,
             up: true,
             start: 0,
+            sessions: 0,
             history: 0,
             trouble: None,
             busy_until: now,
@@ -77,12 +80,6 @@ impl Server {
         self.start += 1;
     }
 
-    /// Whether commands of a device wait for their commit.
-    pub(super) fn has_commands_of(&self, device: DeviceId) -> bool {
-        let begun = self.in_flight.iter().flat_map(|batch| &batch.records);
-        begun.chain(&self.queue).filter_map(origin).any(|(one, _)| one == device)
-    }
-
     /// Takes a batch from the queue, if there is one and room. True: a commit began.
     pub(super) fn begin(&mut self, records_max: usize, now_ms: u64) -> bool {
         if !self.up || self.queue.is_empty() || self.in_flight.len() >= COMMITS_IN_FLIGHT_MAX {
@@ -91,8 +88,8 @@ impl Server {
         let count = self.queue.len().min(records_max);
         let batch = Batch { records: self.queue.drain(..count).collect(), now_ms };
         if Fault::AckBeforeCommit.is_on() {
-            for (device, client_seq) in batch.records.iter().filter_map(origin) {
-                self.registry.ack(device, client_seq);
+            for origin in batch.records.iter().filter_map(Origin::of) {
+                self.registry.ack(origin.device, origin.client_seq);
             }
         }
         self.memory.begin(batch.clone());
@@ -121,23 +118,20 @@ impl Server {
         match committed {
             Some(committed) => self.tell(&batch, committed, bell),
             None => {
-                let devices: Vec<_> = batch.records.iter().filter_map(origin).collect();
-                for (device, _) in devices {
-                    self.registry.close(&[device], Code::Unavailable);
+                for origin in batch.records.iter().filter_map(Origin::of) {
+                    self.registry.refused(origin.session(), Code::Unavailable);
                 }
             }
         }
     }
 
     fn tell(&self, batch: &Batch, committed: Committed, bell: Bell) {
-        let origins: Vec<_> = batch.records.iter().map(origin).collect();
+        let origins: Vec<_> = batch.records.iter().map(Origin::of).collect();
         for (device, position) in acks(&origins, &committed.outcomes) {
             self.registry.ack(device, position);
         }
-        for (origin, outcome) in origins.iter().zip(&committed.outcomes) {
-            if let (Some((device, _)), Outcome::Refused(code)) = (origin, outcome) {
-                self.registry.close(&[*device], *code);
-            }
+        for (session, code) in refused(&origins, &committed.outcomes) {
+            self.registry.refused(session, code);
         }
         self.ring(committed.entries, bell);
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anser_proto::wire::{self, command};
-use anser_proto::{ConversationId, DeviceId, Seq, UserId};
+use anser_proto::{ConversationId, DeviceId, Seq, SessionId, UserId};
 use bytes::Bytes;
 use prost::Message as _;
 
@@ -50,7 +50,14 @@ impl Run {
                 let once = once.map(|once| [once; 32]);
                 let asked = Asked { user, device, client_seq, command: command.clone(), once };
                 let once = once.map(Box::new);
-                let record = Record::Command { user, device, client_seq, command, once };
+                let record = Record::Command {
+                    user,
+                    device,
+                    session: SessionId(0),
+                    client_seq,
+                    command,
+                    once,
+                };
                 (record, self.model.command(&asked))
             }
             Item::Ack { device, position, store, wild } => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use anser_proto::{ConversationId, DeviceId, UserId};
+use anser_proto::{ConversationId, DeviceId, SessionId, UserId};
 
 use super::super::{Factory, World};
 use super::commit::spot;
@@ -199,9 +199,11 @@ impl Run {
         };
         let epoch = if known_epoch { self.model.epoch.clone() } else { "before".into() };
         let position = spot(spot_, self.model.head(user));
-        let hello = Hello { epoch, position, outbox_head, outbox_trimmed };
+        let hello = Hello { session: SessionId(0), epoch, position, outbox_head, outbox_trimmed };
         let greeting = self.world.store.greet(device, hello.clone(), self.model.now_ms).await;
         assert_eq!(greeting.expect("answers"), self.model.greet(device, &hello), "{hello:?}");
+        // The records of a plan come by no session.
+        self.world.store.leave(device, SessionId(0)).await.expect("leaves");
         // `seen_at` may move with the next commit.
         self.world.commit(Vec::new()).await;
     }

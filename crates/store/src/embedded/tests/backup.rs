@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
-use anser_proto::{ConversationId, UserId};
+use anser_proto::{ConversationId, SessionId, UserId};
 
 use super::{Folder, options};
 use crate::contract::World;
@@ -61,7 +61,8 @@ async fn a_backup_restores_everything_under_a_new_epoch() {
     assert!(history.unwrap().unwrap().messages.len() >= 30);
 
     // The device sent 31 of which it forgot all; the restored store knows 30.
-    let hello = Hello { epoch, position: 33, outbox_head: 31, outbox_trimmed: 31 };
+    let hello =
+        Hello { session: SessionId(0), epoch, position: 33, outbox_head: 31, outbox_trimmed: 31 };
     let greeting = other.store.greet(alice.device, hello, 1).await.unwrap().unwrap();
     assert!(matches!(greeting, Greeting::Reset { outbox_position: 31, .. }), "{greeting:?}");
     assert_eq!(other.one(alice.send(32, conversation, "on")).await, Outcome::Applied);

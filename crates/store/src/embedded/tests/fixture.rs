@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use anser_proto::wire::{RelationState, entry::Kind};
-use anser_proto::{Code, ConversationId, Seq, UserId};
+use anser_proto::{Code, ConversationId, Seq, SessionId, UserId};
 
 use super::{Folder, folder};
 use crate::contract::{Person, World, done};
@@ -141,6 +141,7 @@ async fn schema_1_goes_on() {
     let once = Record::Command {
         user: BOB,
         device: bob.device,
+        session: SessionId(0),
         client_seq: 3,
         command: crate::contract::send_bytes(ours, 2, "again"),
         once: Some(Box::new([9; 32])),

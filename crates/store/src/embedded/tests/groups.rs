@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use anser_proto::{ConversationId, Seq};
+use anser_proto::{ConversationId, Seq, SessionId};
 use tokio::sync::oneshot;
 
 use super::Folder;
@@ -89,6 +89,7 @@ impl Senders {
             15 => Record::Command {
                 user: person.user,
                 device: person.device,
+                session: SessionId(0),
                 client_seq: self.sent[at] + 9,
                 command: send_bytes(conversation, 1, "once"),
                 once: Some(Box::new([1 + u8::try_from(dice.below(3)).unwrap(); 32])),
