@@ -15,7 +15,14 @@ mod planted;
 mod registry;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;
 mod transport;
+
+/// What the parts that threads share lock with; a test puts loom's in its place.
+mod sync {
+    pub(super) use parking_lot::Mutex;
+}
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -199,23 +206,4 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// An idle connection may take 3 KiB of memory, with its places in the runtime and the
-    /// registry.
-    const TASK_BYTES_MAX: usize = 2304;
-
-    fn future_bytes<A, B, C, D, F: Future>(_: impl Fn(A, B, C, D) -> F) -> usize {
-        size_of::<F>()
-    }
-
-    #[test]
-    fn an_idle_connection_is_a_small_task() {
-        let bytes = future_bytes(serve);
-        assert!(bytes <= TASK_BYTES_MAX, "the task of a connection takes {bytes} bytes");
-    }
 }

@@ -11,15 +11,13 @@ use std::{
 
 use anser_proto::{Code, DeviceId, Seq, SessionId, UserId};
 use anser_store::NewEntry;
-use parking_lot::Mutex;
 
-#[cfg(test)]
-mod tests;
+use super::sync::Mutex;
 
 /// Entries kept for a session that is slower than its inbox grows: one window.
-const ENTRIES_MAX: usize = 256;
+pub(super) const ENTRIES_MAX: usize = 256;
 /// Their bytes: one window.
-const ENTRY_BYTES_MAX: usize = 1024 * 1024;
+pub(super) const ENTRY_BYTES_MAX: usize = 1024 * 1024;
 
 /// What other tasks leave for one session.
 #[derive(Debug)]

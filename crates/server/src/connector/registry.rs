@@ -14,10 +14,9 @@ use std::{
 
 use anser_proto::{Code, DeviceId, Seq, SessionId, UserId, fault::Fault};
 use anser_store::NewEntry;
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::mailbox::Mailbox;
+use super::{mailbox::Mailbox, sync::Mutex};
 use crate::link::Doorbell;
 
 /// Locks that the maps are split over: two cores rarely meet in one.

@@ -7,13 +7,16 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
-    task::Wake,
+    task::{Context, Wake},
     thread::{self, Thread},
+    time::{Duration, Instant},
 };
 
+use anser_proto::{Code, DeviceId, Seq, SessionId, UserId};
+use anser_store::NewEntry;
 use bytes::Bytes;
 
-use super::*;
+use super::super::mailbox::{ENTRIES_MAX, ENTRY_BYTES_MAX, Mailbox, News};
 
 /// Longer than any wake-up takes, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(20);
