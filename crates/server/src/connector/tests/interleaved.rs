@@ -16,8 +16,10 @@ mod sync {
 }
 
 #[path = "../mailbox.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled twice on purpose, over two kinds of locks")]
 mod mailbox;
 #[path = "../registry.rs"]
+#[expect(clippy::duplicate_mod, reason = "compiled twice on purpose, over two kinds of locks")]
 #[expect(dead_code, unreachable_pub, reason = "the other users of it are not compiled here")]
 mod registry;
 
