@@ -12,6 +12,7 @@ mod limits;
 mod mailbox;
 mod metrics;
 mod planted;
+mod position;
 mod registry;
 #[cfg(test)]
 mod simulation;

@@ -27,13 +27,10 @@ use super::{
     limits::{Guest, Rate},
     mailbox::{Mailbox, News},
     planted,
+    position::Position,
     transport::Transport,
 };
 
-/// The stored position of a device may be late by this much (DESIGN section 4).
-const POSITION_STORE_INTERVAL: Duration = Duration::from_secs(5);
-/// And by this many entries.
-const POSITION_STORE_ENTRIES: Seq = 64;
 /// How long a closing handshake of the transport may take.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -72,21 +69,6 @@ pub(super) struct Connection {
 struct Asked {
     hello: Option<Box<wire::Hello>>,
     resend: Option<Seq>,
-}
-
-/// How far the device is, and how much of that the store knows.
-#[derive(Default)]
-pub(super) struct Position {
-    acked: Seq,
-    stored: Seq,
-    unstored_since: Option<Instant>,
-}
-
-impl Position {
-    /// A device that says it is at `acked`, of which the store knows `stored`.
-    pub(super) fn start(&mut self, acked: Seq, stored: Seq) {
-        *self = Self { acked, stored, unstored_since: None };
-    }
 }
 
 enum Wake {
@@ -200,35 +182,15 @@ impl Connection {
 
     fn on_acked(&mut self, position: Seq) {
         let delivered = self.feed.acked(position);
-        self.position.acked = position;
+        self.position.ack(position);
         self.record_ack(delivered, false);
     }
 
-    /// Leaves an ack record where one is due: `delivered` moved, or the stored position is too old.
+    /// Leaves an ack record where one is due.
     pub(super) fn record_ack(&mut self, delivered: Vec<(ConversationId, Seq)>, store_now: bool) {
         let Some(member) = &self.member else { return };
         let now = Instant::now();
-        let since = *self.position.unstored_since.get_or_insert(now);
-        let behind = self.position.acked - self.position.stored;
-        let store_position = behind > 0
-            && (store_now
-                || behind >= POSITION_STORE_ENTRIES
-                || now - since >= POSITION_STORE_INTERVAL);
-        if store_position {
-            self.position.stored = self.position.acked;
-        }
-        if self.position.stored == self.position.acked {
-            self.position.unstored_since = None;
-        }
-        if store_position || !delivered.is_empty() {
-            self.records.push(Record::Ack {
-                user: member.user(),
-                device: member.device(),
-                position: self.position.acked,
-                delivered,
-                store_position,
-            });
-        }
+        self.records.extend(self.position.record(now, member, delivered, store_now));
     }
 
     fn handle_bytes(&mut self, bytes: BytesMut) {
@@ -289,14 +251,10 @@ impl Connection {
     fn handle_deadline(&mut self) {
         let now = Instant::now();
         self.paused_until = self.paused_until.filter(|until| *until > now);
-        if self.position_due().is_some_and(|due| due <= now) {
+        if self.position.due().is_some_and(|due| due <= now) {
             self.record_ack(Vec::new(), true);
         }
         self.session.handle_timeout(now);
-    }
-
-    fn position_due(&self) -> Option<Instant> {
-        self.position.unstored_since.map(|since| since + POSITION_STORE_INTERVAL)
     }
 
     /// Pushes what the window takes. True: the next entry must be read from the store first.
@@ -356,7 +314,7 @@ impl Connection {
     /// Waits for whatever comes first.
     async fn wait(&mut self, sleep: &mut Pin<Box<Sleep>>) -> Wake {
         let mut until = self.until;
-        for due in [self.paused_until, self.position_due()].into_iter().flatten() {
+        for due in [self.paused_until, self.position.due()].into_iter().flatten() {
             until = until.min(due);
         }
         // The deadline mostly moves later; then the timer fires once too early, which is cheaper

@@ -6,7 +6,7 @@ use anser_proto::{Code, Seq, SessionId, UserId, wire};
 use anser_store::{Greeting, Hello, InboxPage, NewEntry, PageLimit, StoreError};
 use tracing::{debug, warn};
 
-use super::{connection::Connection, feed, mailbox::Mailbox, planted};
+use super::{connection::Connection, feed, mailbox::Mailbox, planted, position::Position};
 use crate::{clock, token};
 
 /// One page from the store: the window of a session.
@@ -84,7 +84,7 @@ impl Connection {
     /// lies between was perhaps never counted as delivered (the server stopped before), so count it
     /// now.
     async fn resume(&mut self, user: UserId, position: Seq, stored: Seq) -> Result<(), StoreError> {
-        self.position.start(position, stored);
+        self.position = Position::new(position, stored);
         let mut after = stored;
         while after < position {
             let page = self.context.store.read_inbox(user, after, PAGE).await?;

@@ -7,7 +7,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Wake, Waker},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anser_proto::{
@@ -24,13 +24,11 @@ use super::{
         feed::{self, Feed, Next},
         mailbox::{Mailbox, News},
         planted,
+        position::Position,
     },
     server::Server,
 };
 
-/// As in `connector/connection.rs`.
-const POSITION_STORE_INTERVAL: Duration = Duration::from_secs(5);
-const POSITION_STORE_ENTRIES: Seq = 64;
 /// Smaller than the real one, so that a page is often not all.
 const PAGE: PageLimit = PageLimit { entries: 20, bytes: 4096 };
 /// More of what is done before waiting is a loop.
@@ -47,9 +45,7 @@ pub(super) struct Connection {
     out: BytesMut,
     welcome_head: Seq,
     applied: Seq,
-    acked: Seq,
-    stored: Seq,
-    unstored_since: Option<Instant>,
+    position: Position,
     welcomed: bool,
     draining: bool,
     hello: Option<wire::Hello>,
@@ -89,9 +85,7 @@ impl Connection {
             out: BytesMut::new(),
             welcome_head: 0,
             applied: 0,
-            acked: 0,
-            stored: 0,
-            unstored_since: None,
+            position: Position::default(),
             welcomed: false,
             draining: false,
             hello: None,
@@ -106,7 +100,7 @@ impl Connection {
 
     /// When something is due.
     pub(super) fn due(&self) -> Instant {
-        self.position_due().map_or(self.until, |due| due.min(self.until))
+        self.position.due().map_or(self.until, |due| due.min(self.until))
     }
 
     /// Whether the mailbox woke this since it was looked into; a fresh one is to be looked into.
@@ -117,7 +111,7 @@ impl Connection {
     /// Nothing waits to be handed over or acked.
     pub(super) fn is_quiet(&self, head: Seq) -> bool {
         self.records.is_empty()
-            && self.unstored_since.is_none()
+            && self.position.due().is_none()
             && self.session.acked() == head
             && self.session.durable() == self.session.received()
     }
@@ -135,7 +129,7 @@ impl Connection {
     }
 
     pub(super) fn handle_deadline(&mut self, now: Instant) {
-        if self.position_due().is_some_and(|due| due <= now) {
+        if self.position.due().is_some_and(|due| due <= now) {
             self.record_ack(now, Vec::new(), true);
         }
         self.session.handle_timeout(now);
@@ -248,7 +242,7 @@ impl Connection {
             }
             Event::Acked { position } => {
                 let delivered = self.feed.acked(position);
-                self.acked = position;
+                self.position.ack(position);
                 self.record_ack(now, delivered, false);
             }
             _ => {}
@@ -257,31 +251,7 @@ impl Connection {
 
     fn record_ack(&mut self, now: Instant, delivered: Vec<(ConversationId, Seq)>, store_now: bool) {
         let Some(mailbox) = &self.mailbox else { return };
-        let since = *self.unstored_since.get_or_insert(now);
-        let behind = self.acked - self.stored;
-        let store_position = behind > 0
-            && (store_now
-                || behind >= POSITION_STORE_ENTRIES
-                || now - since >= POSITION_STORE_INTERVAL);
-        if store_position {
-            self.stored = self.acked;
-        }
-        if self.stored == self.acked {
-            self.unstored_since = None;
-        }
-        if store_position || !delivered.is_empty() {
-            self.records.push(Record::Ack {
-                user: mailbox.user(),
-                device: mailbox.device(),
-                position: self.acked,
-                delivered,
-                store_position,
-            });
-        }
-    }
-
-    fn position_due(&self) -> Option<Instant> {
-        self.unstored_since.map(|since| since + POSITION_STORE_INTERVAL)
+        self.records.extend(self.position.record(now, mailbox, delivered, store_now));
     }
 
     /// True: the next entry must be read from the store first.
@@ -383,7 +353,7 @@ impl Connection {
 
     /// Counts as delivered what lies between the stored position and the Hello's.
     fn resume(&mut self, now: Instant, server: &Server, user: UserId, (stored, to): (Seq, Seq)) {
-        (self.acked, self.stored, self.unstored_since) = (to, stored, None);
+        self.position = Position::new(to, stored);
         let mut after = stored;
         while after < to {
             let InboxPage::Entries { entries, .. } = server.memory.read_inbox(user, after, PAGE)
