@@ -49,13 +49,25 @@ tests() { # NAME COMMAND...
     fi
 }
 
+install() { # PACKAGE
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+        echo "== installing $1"
+        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$1" >/dev/null
+    fi
+}
+
 need() { # COMMAND PACKAGE
     command -v "$1" >/dev/null && return
-    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
-        echo "== installing $2"
-        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$2" >/dev/null
-    fi
+    install "$2"
     command -v "$1" >/dev/null && return
+    echo "== $1 is missing; install the package $2"
+    exit 1
+}
+
+need_file() { # FILE PACKAGE
+    [ -e "$1" ] && return
+    install "$2"
+    [ -e "$1" ] && return
     echo "== $1 is missing; install the package $2"
     exit 1
 }
@@ -66,6 +78,10 @@ need strace strace
 need mkfs.ext4 e2fsprogs
 need ss iproute2
 need faketime faketime
+# The proxies of deploy/, which a test starts.
+need haproxy haproxy
+need nginx nginx-light
+need_file /usr/lib/nginx/modules/ngx_stream_module.so libnginx-mod-stream
 if ! "$tools/bin/cargo-deny" --version 2>/dev/null | grep -qx "cargo-deny $deny_version"; then
     echo "== installing cargo-deny $deny_version"
     $cargo install --quiet --locked --root "$tools" --version "$deny_version" cargo-deny || exit 1

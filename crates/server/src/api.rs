@@ -36,7 +36,7 @@ use anser_store::{Hash, Store};
 use axum::{Router, extract::DefaultBodyLimit, serve::ListenerExt as _};
 use tokio::net::TcpListener;
 
-use crate::{config, link, secrets::MasterKey};
+use crate::{config, link, proxy::TrustedProxies, secrets::MasterKey};
 
 /// What the role needs of the others.
 #[derive(Clone)]
@@ -51,6 +51,8 @@ pub struct Deps {
     pub server_key_hash: Option<Hash>,
     /// Where clients can connect, best first. Must not block.
     pub connectors: Arc<dyn Fn() -> Vec<rest::Connector> + Send + Sync>,
+    /// Whose word on a client's address is taken.
+    pub proxies: TrustedProxies,
     /// What connectors take.
     pub limits: Limits,
 }
@@ -134,7 +136,8 @@ struct Shared {
 type App = Arc<Shared>;
 
 fn router(config: &config::Api, deps: Deps) -> Result<Router, BindError> {
-    wrap(config, app(config, deps)?)
+    let proxies = deps.proxies.clone();
+    Ok(layer::behind(wrap(config, app(config, deps)?)?, proxies))
 }
 
 fn app(config: &config::Api, deps: Deps) -> Result<App, BindError> {

@@ -11,6 +11,8 @@ pub use load::{LoadError, Loader, Setting, Source, default_text, process_environ
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use crate::proxy::TrustedProxies;
+
 /// Everything a node needs to know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
@@ -37,6 +39,8 @@ pub struct Node {
     pub data_dir: PathBuf,
     /// Lets the process listen on public addresses without TLS.
     pub insecure_public: bool,
+    /// Proxies whose word on a client's address is taken.
+    pub trusted_proxies: TrustedProxies,
     /// Most time from SIGTERM to exit.
     pub shutdown_timeout: Duration,
     /// Lets the process leave a core dump and be traced by its own user.
@@ -139,6 +143,7 @@ impl Default for Node {
         Self {
             data_dir: "data".into(),
             insecure_public: false,
+            trusted_proxies: TrustedProxies::default(),
             shutdown_timeout: Duration::from_secs(10),
             core_dumps: false,
         }

@@ -25,7 +25,12 @@ mod sync {
     pub(super) use parking_lot::Mutex;
 }
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use anser_proto::{Seq, UserId, session, wire};
 use anser_store::Store;
@@ -36,7 +41,11 @@ use tracing::{debug, error, warn};
 pub use registry::Registry;
 pub use transport::WEBSOCKET_PATH;
 
-use crate::{config, queue::Queue};
+use crate::{
+    config,
+    proxy::{self, TrustedProxies},
+    queue::Queue,
+};
 use connection::Connection;
 use limits::{Guest, Unauthenticated};
 use metrics::ConnectorMetrics;
@@ -64,6 +73,8 @@ pub struct Deps {
     pub registry: Arc<Registry>,
     /// The store's epoch.
     pub epoch: String,
+    /// Whose word on a client's address is taken.
+    pub proxies: TrustedProxies,
 }
 
 /// What all connections share.
@@ -75,6 +86,7 @@ pub(crate) struct Context {
     registry: Arc<Registry>,
     epoch: String,
     unauthenticated: Arc<Unauthenticated>,
+    proxies: TrustedProxies,
     metrics: ConnectorMetrics,
 }
 
@@ -106,6 +118,7 @@ impl Connector {
             registry: deps.registry,
             epoch: deps.epoch,
             unauthenticated: Arc::default(),
+            proxies: deps.proxies,
             metrics: ConnectorMetrics::new(),
         };
         Ok(Self { listener, context: Arc::new(context) })
@@ -147,29 +160,68 @@ impl Connector {
     }
 
     fn open(&self, stream: TcpStream, peer: SocketAddr) {
-        let context = self.context.clone();
-        let max = context.config.unauthenticated_per_address;
-        let Some(guest) = context.unauthenticated.enter(peer.ip(), max) else {
-            debug!(%peer, "too many unauthenticated connections of one address");
-            context.metrics.refused.increment(1);
-            return;
-        };
-        context.metrics.accepted.increment(1);
-        tokio::spawn(serve(context, stream, peer, guest));
+        let (context, peer) = (self.context.clone(), peer.ip());
+        if let Ok(guest) = context.guest(peer) {
+            context.metrics.accepted.increment(1);
+            tokio::spawn(serve(context, stream, peer, guest));
+        }
     }
 }
 
 /// The one task of a connection.
-async fn serve(context: Arc<Context>, stream: TcpStream, peer: SocketAddr, guest: Guest) {
+async fn serve(context: Arc<Context>, stream: TcpStream, peer: IpAddr, guest: Option<Guest>) {
     let _ = stream.set_nodelay(true);
-    let within = context.config.hello_timeout;
-    match Box::pin(Transport::accept(stream, within)).await {
-        Ok(transport) => Connection::new(context, transport, guest).run().await,
+    match Box::pin(open(&context, stream, peer, guest)).await {
+        Ok((transport, guest)) => Connection::new(context, transport, guest).run().await,
         Err(error) => debug!(%peer, %error, "a connection ended before its first frame"),
     }
 }
 
+/// Learns whose connection it is, and what it speaks.
+///
+/// # Errors
+/// The socket failed, or its beginning was none, or late; or its address has too many of these.
+async fn open(
+    context: &Context,
+    mut stream: TcpStream,
+    peer: IpAddr,
+    mut guest: Option<Guest>,
+) -> io::Result<(Transport, Option<Guest>)> {
+    let within = context.config.hello_timeout;
+    let mut client = peer;
+    if guest.is_none() {
+        let header = tokio::time::timeout(within, proxy::read_header(&mut stream));
+        client = header.await??.unwrap_or(peer);
+        // Before the client's first byte, which may never come.
+        guest = context.guest(client)?;
+    }
+    let accepted = Transport::accept(stream, client, &context.proxies, within).await;
+    let (transport, client) = accepted?;
+    if guest.is_none() {
+        guest = context.guest(client)?;
+    }
+    Ok((transport, guest))
+}
+
 impl Context {
+    /// Counts a connection of this address; `None` when it is a proxy, which says later whose
+    /// connection it is, or never: its own.
+    ///
+    /// # Errors
+    /// The address has too many that have not authenticated.
+    fn guest(&self, address: IpAddr) -> io::Result<Option<Guest>> {
+        if self.proxies.contains(address) {
+            return Ok(None);
+        }
+        let max = self.config.unauthenticated_per_address;
+        let guest = self.unauthenticated.enter(address, max);
+        if guest.is_none() {
+            debug!(%address, "too many unauthenticated connections of one address");
+            self.metrics.refused.increment(1);
+        }
+        guest.map(Some).ok_or_else(|| io::Error::other("too many unauthenticated connections"))
+    }
+
     fn heartbeat_ms(&self) -> u32 {
         u32::try_from(self.session.heartbeat.as_millis()).unwrap_or(u32::MAX)
     }

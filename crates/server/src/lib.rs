@@ -15,6 +15,7 @@ pub mod transfer;
 
 pub mod link;
 pub mod presence;
+pub mod proxy;
 pub mod queue;
 
 pub mod clock;

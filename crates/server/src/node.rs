@@ -107,6 +107,7 @@ impl Node {
             queue: queue.clone(),
             registry,
             epoch: meta.epoch,
+            proxies: config.node.trusted_proxies.clone(),
         };
         let connector = Connector::bind(&config.connector, connector_deps)
             .with_context(|| format!("connector.listen = {listen}"))?;
@@ -118,6 +119,7 @@ impl Node {
             keys: secrets.master_key.clone(),
             server_key_hash: Some(token::hash(&secrets.server_api_key)),
             connectors: Arc::new(move || vec![advertised.clone()]),
+            proxies: config.node.trusted_proxies.clone(),
             limits: api::Limits {
                 frame_bytes_max: config.connector.frame_bytes_max,
                 body_bytes_max: config.connector.body_bytes_max,

@@ -8,6 +8,7 @@ mod faults;
 mod hostile;
 mod operator;
 mod promises;
+mod proxies;
 mod scripts;
 mod support;
 mod tidy;

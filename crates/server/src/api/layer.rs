@@ -14,8 +14,11 @@ use axum::{
 };
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
 
-use super::{BindError, error::Error};
-use crate::metrics::{API_REQUEST_SECONDS, API_REQUESTS_TOTAL};
+use super::{BindError, error::Error, listen::Peer};
+use crate::{
+    metrics::{API_REQUEST_SECONDS, API_REQUESTS_TOTAL},
+    proxy::TrustedProxies,
+};
 
 /// Names the request in answers and in the log.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -34,6 +37,17 @@ pub(crate) fn wrap(router: Router, time_max: Duration) -> Router {
         })
         .layer(CatchPanicLayer::custom(on_panic))
         .layer(middleware::from_fn_with_state(time_max, finish))
+}
+
+/// Takes the client's address from those proxies, where they tell it.
+pub(crate) fn behind(router: Router, proxies: TrustedProxies) -> Router {
+    router.layer(middleware::map_request(move |mut request: Request| {
+        if let Some(Peer(Some(peer))) = request.extensions().get().copied() {
+            let client = proxies.client(peer, request.headers());
+            request.extensions_mut().insert(Peer(Some(client)));
+        }
+        std::future::ready(request)
+    }))
 }
 
 /// Lets browsers on these origins call; `None` when there are none.

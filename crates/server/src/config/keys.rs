@@ -1,9 +1,17 @@
 //! Every key of the configuration, once: name, default, meaning, and how its text becomes a value.
 //! The file, the environment, the flags and `anser config default` all read this table.
 
-use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
+
+use ipnet::IpNet;
 
 use super::{Config, Registration};
+use crate::proxy::TrustedProxies;
 
 /// One key.
 pub struct Key {
@@ -52,6 +60,8 @@ keys! {
         "Folder of the database, the secrets and the admin socket. Relative to the folder that the\nserver is started in.";
     node.insecure_public = "false", boolean,
         "Lets the server listen on addresses that other machines reach, without TLS. Set it only behind\na proxy that speaks TLS, or in a network that you trust.";
+    node.trusted_proxies = "[]", proxies,
+        "Addresses or networks of your proxies, such as [\"10.0.0.7\", \"192.168.4.0/24\"]. From them the\nclient's address is taken as they tell it: by the PROXY protocol (version 1 or 2) on connector.listen,\nby X-Forwarded-For over HTTP. Without it all clients of a proxy share the limits per address.";
     node.shutdown_timeout = "\"10s\"", duration,
         "Most time from SIGTERM to the end of the process. Nothing acked is lost when it is over.";
     node.core_dumps = "false", boolean,
@@ -159,6 +169,17 @@ fn optional(text: &str) -> Result<Option<String>, String> {
 fn list(text: &str) -> Result<Vec<String>, String> {
     let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
     Ok(items.map(str::to_owned).collect())
+}
+
+fn proxies(text: &str) -> Result<TrustedProxies, String> {
+    let network = |item: &String| {
+        let host = item.parse().map(|host: IpAddr| IpNet::from(host));
+        host.or_else(|_| item.parse::<IpNet>())
+    };
+    let networks = list(text)?.iter().map(network).collect::<Result<_, _>>();
+    let networks = networks
+        .map_err(|_| format!("\"{text}\" is no list of addresses or networks like 10.0.0.0/8"))?;
+    Ok(TrustedProxies::new(networks))
 }
 
 fn registration(text: &str) -> Result<Registration, String> {

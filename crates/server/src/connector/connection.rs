@@ -80,14 +80,14 @@ enum Wake {
 
 impl Connection {
     /// A connection whose client has said nothing yet.
-    pub(super) fn new(context: Arc<Context>, transport: Transport, guest: Guest) -> Self {
+    pub(super) fn new(context: Arc<Context>, transport: Transport, guest: Option<Guest>) -> Self {
         let now = Instant::now();
         Self {
             session: Session::server(context.session.clone(), now),
             context,
             transport,
             member: None,
-            guest: Some(guest),
+            guest,
             feed: Feed::default(),
             records: Vec::new(),
             rest: BytesMut::new(),

@@ -7,6 +7,7 @@
 use std::{
     cell::RefCell,
     io,
+    net::IpAddr,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -19,10 +20,12 @@ use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
         self, Message,
-        handshake::server::{ErrorResponse, Request, Response},
+        handshake::server::{Callback, ErrorResponse, Request, Response},
         protocol::WebSocketConfig,
     },
 };
+
+use crate::proxy::TrustedProxies;
 
 /// Where a WebSocket connects.
 pub const WEBSOCKET_PATH: &str = "/v1/connect";
@@ -47,29 +50,40 @@ pub(super) enum Transport {
 }
 
 impl Transport {
-    /// Finds out which transport the client speaks, and answers a WebSocket handshake.
+    /// Finds out which transport the client speaks, and answers a WebSocket handshake. Gives the
+    /// client's address too, which is `peer` unless that is one of `proxies` and tells another.
     ///
     /// # Errors
     /// The socket failed, the handshake was refused, or it took longer than `within`.
-    pub(super) async fn accept(stream: TcpStream, within: Duration) -> io::Result<Self> {
-        tokio::time::timeout(within, Self::detect(stream)).await?
+    pub(super) async fn accept(
+        stream: TcpStream,
+        peer: IpAddr,
+        proxies: &TrustedProxies,
+        within: Duration,
+    ) -> io::Result<(Self, IpAddr)> {
+        tokio::time::timeout(within, Self::detect(stream, peer, proxies)).await?
     }
 
-    async fn detect(stream: TcpStream) -> io::Result<Self> {
+    async fn detect(
+        stream: TcpStream,
+        peer: IpAddr,
+        proxies: &TrustedProxies,
+    ) -> io::Result<(Self, IpAddr)> {
+        let mut client = peer;
         let mut first = [0_u8; 1];
         if stream.peek(&mut first).await? == 0 || first != *b"G" {
-            return Ok(Self::Tcp(stream));
+            return Ok((Self::Tcp(stream), client));
         }
         let config = WebSocketConfig::default()
             .read_buffer_size(WEBSOCKET_READ_BYTES)
             .write_buffer_size(0)
             .max_message_size(Some(WEBSOCKET_MESSAGE_BYTES_MAX))
             .max_frame_size(Some(WEBSOCKET_MESSAGE_BYTES_MAX));
-        let socket =
-            tokio_tungstenite::accept_hdr_async_with_config(stream, check_path, Some(config))
-                .await
-                .map_err(into_io)?;
-        Ok(Self::WebSocket(Box::new(socket)))
+        let check = HandshakeCheck { client: &mut client, proxies };
+        let socket = tokio_tungstenite::accept_hdr_async_with_config(stream, check, Some(config))
+            .await
+            .map_err(into_io)?;
+        Ok((Self::WebSocket(Box::new(socket)), client))
     }
 
     /// The next bytes; `None` when the client closed its side.
@@ -151,14 +165,22 @@ fn poll_read_tcp(
     })
 }
 
-#[expect(clippy::result_large_err, reason = "tungstenite's signature")]
-fn check_path(request: &Request, response: Response) -> Result<Response, ErrorResponse> {
-    if request.uri().path() == WEBSOCKET_PATH {
-        return Ok(response);
+/// Looks at the request of a WebSocket handshake.
+struct HandshakeCheck<'a> {
+    client: &'a mut IpAddr,
+    proxies: &'a TrustedProxies,
+}
+
+impl Callback for HandshakeCheck<'_> {
+    fn on_request(self, request: &Request, response: Response) -> Result<Response, ErrorResponse> {
+        *self.client = self.proxies.client(*self.client, request.headers());
+        if request.uri().path() == WEBSOCKET_PATH {
+            return Ok(response);
+        }
+        let mut refusal = ErrorResponse::new(Some(format!("connect to {WEBSOCKET_PATH}\n")));
+        *refusal.status_mut() = tungstenite::http::StatusCode::NOT_FOUND;
+        Err(refusal)
     }
-    let mut refusal = ErrorResponse::new(Some(format!("connect to {WEBSOCKET_PATH}\n")));
-    *refusal.status_mut() = tungstenite::http::StatusCode::NOT_FOUND;
-    Err(refusal)
 }
 
 fn text_message() -> io::Error {

@@ -73,9 +73,13 @@ pub(super) fn measure(world: &World<'_>, commands: &Commands<'_>) -> Availabilit
     for (number, fault) in faults.iter().enumerate() {
         let Some(healed) = fault.healed else { continue };
         let others = faults.iter().enumerate().filter(|(other, _)| *other != number);
-        // The next other fault. One that is still on does not end the measurement: it makes it
-        // worse.
-        let disturbed = others.map(|(_, other)| other.began).filter(|began| *began > healed).min();
+        // The next other fault; one that is still on leaves nothing to measure, for what comes
+        // back then is not this one's service.
+        let disturbs = |(_, other): (usize, &Span)| {
+            let ended = other.healed.is_some_and(|end| end <= healed);
+            (!ended).then(|| other.began.max(healed))
+        };
+        let disturbed = others.filter_map(disturbs).min();
         let stop = disturbed.map_or(end, |disturbed| disturbed.min(end));
         let measured = one(fault, healed, (&oks, stop), disturbed.is_some_and(|at| at < end));
         let worst = availability.worst.entry(fault.kind).or_default();

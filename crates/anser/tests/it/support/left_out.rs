@@ -13,8 +13,16 @@ use std::{
 /// # Panics
 /// When the program is missing and nothing may be left out.
 pub(crate) fn has(program: &str, test: &str) -> bool {
+    has_with(program, "-V", test)
+}
+
+/// As [`has`], for a program that tells its version at another word.
+///
+/// # Panics
+/// As there.
+pub(crate) fn has_with(program: &str, word: &str, test: &str) -> bool {
     let mut version = Command::new(program);
-    version.arg("-V").stdout(Stdio::null()).stderr(Stdio::null());
+    version.arg(word).stdout(Stdio::null()).stderr(Stdio::null());
     if version.status().is_ok_and(|status| status.success()) {
         return true;
     }

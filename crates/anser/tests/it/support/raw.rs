@@ -25,7 +25,11 @@ pub(crate) struct Raw {
 impl Raw {
     /// Connects and says nothing.
     pub(crate) async fn connect(site: &Site) -> Self {
-        let stream = TcpStream::connect(site.connector).await.expect("a connection");
+        Self::over(TcpStream::connect(site.connector).await.expect("a connection"))
+    }
+
+    /// Speaks over a connection that was made elsewhere.
+    pub(crate) fn over(stream: TcpStream) -> Self {
         Self { stream, buffer: BytesMut::new() }
     }
 

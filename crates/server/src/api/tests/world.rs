@@ -19,6 +19,7 @@ use tower::ServiceExt as _;
 use crate::{
     api::{self, App, Deps, Limits, admin, layer::REQUEST_ID, listen::Peer},
     config, link,
+    proxy::TrustedProxies,
     secrets::MasterKey,
     token,
 };
@@ -106,6 +107,7 @@ impl World {
                 let (tcp, ws) = ("h:1".into(), "ws://h:1/v1/connect".into());
                 vec![rest::Connector { tcp, ws }]
             }),
+            proxies: TrustedProxies::default(),
             limits: Limits { frame_bytes_max: 4096, body_bytes_max: 1024 },
         };
         let app = api::app(&config, deps.clone()).unwrap();
