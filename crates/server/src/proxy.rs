@@ -1,6 +1,6 @@
-//! Whose address counts when clients come through a proxy: the one that a *trusted* proxy tells, by
-//! the PROXY protocol (versions 1 and 2) on the connector's port, or by `X-Forwarded-For` over HTTP.
-//! Everybody else may write such things as well, and is not believed.
+//! Whose address counts when clients come through a proxy: the one that a *trusted* proxy tells,
+//! by the PROXY protocol (versions 1 and 2) on the connector's port, or by `X-Forwarded-For` over
+//! HTTP. Everybody else may write such things as well, and is not believed.
 
 use std::{
     io,

@@ -9,6 +9,7 @@ use std::{
 
 use anser_client::Transport;
 use anser_proto::Frame;
+use anser_server::proxy::TrustedProxies;
 use tokio::{
     io::AsyncReadExt as _,
     net::{TcpSocket, TcpStream},
@@ -47,8 +48,8 @@ impl Proxied {
     async fn start(program: &str) -> Self {
         let (connections, rest) = (port::free(), port::free());
         let server = Server::start_with(|config| {
-            config.node.trusted_proxies =
-                anser_server::proxy::TrustedProxies::new(vec!["127.0.0.1/32".parse().unwrap()]);
+            let proxy = "127.0.0.1/32".parse().expect("a network");
+            config.node.trusted_proxies = TrustedProxies::new(vec![proxy]);
             config.connector.advertise = Some(connections.to_string());
             config.connector.unauthenticated_per_address = FEW;
             // Longer than the test: nobody is refused for being silent.
@@ -79,9 +80,9 @@ impl Proxied {
         ];
         let text = repository::text(name);
         let text = ports.iter().fold(text, |text, (from, to)| text.replace(from, to));
-        std::fs::write(&file, text).unwrap();
+        std::fs::write(&file, text).expect("a configuration");
         command.args(arguments).arg(&file).stdin(Stdio::null()).kill_on_drop(true);
-        let proxy = command.spawn().unwrap();
+        let proxy = command.spawn().expect("the proxy starts");
         let proxied = Self { server, connections, rest, _proxy: proxy };
         timeout(PATIENCE, proxied.ready()).await.expect("the proxy starts");
         proxied
@@ -113,9 +114,9 @@ impl Proxied {
 
     /// A connection from the machine with this address, on which nothing is said.
     async fn connect_from(&self, address: [u8; 4]) -> TcpStream {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind(SocketAddr::from((address, 0))).unwrap();
-        socket.connect(self.connections).await.unwrap()
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::from((address, 0))).expect("a machine of 127/8");
+        socket.connect(self.connections).await.expect("a connection")
     }
 
     /// The status that a login with a wrong password gets.
@@ -127,7 +128,8 @@ impl Proxied {
             device_name: "test".into(),
         };
         let url = format!("http://{}/v1/sessions", self.rest);
-        client.unwrap().post(url).json(&login).send().await.unwrap().status().as_u16()
+        let answer = client.expect("a client").post(url).json(&login).send().await;
+        answer.expect("an answer").status().as_u16()
     }
 }
 
@@ -146,7 +148,7 @@ async fn people_chat_through_nginx() {
     let proxied = Proxied::start("nginx").await;
     // nginx can read the WebSocket handshake, and tells the address in it.
     let url = format!("ws://{}/v1/connect", proxied.rest);
-    let request = url.into_client_request().unwrap();
+    let request = url.into_client_request().expect("a request");
     tokio_tungstenite::connect_async(request).await.expect("a WebSocket");
     all_through(proxied).await;
 }
@@ -187,7 +189,7 @@ async fn all_through(mut proxied: Proxied) {
     assert_eq!(proxied.login_from(OTHER, "nobody4").await, 401, "another address");
 
     let url = format!("http://{}/v1/server/users", proxied.rest);
-    let answer = reqwest::Client::new().post(url).send().await.unwrap();
+    let answer = reqwest::Client::new().post(url).send().await.expect("an answer");
     assert_eq!(answer.status(), 403, "the server API is not for everybody");
     proxied.server.stop().await;
 }
