@@ -145,6 +145,23 @@ mod tests {
         assert!(kept > 60, "most of the recent ones are there: {kept}");
     }
 
+    /// What is weighed too lightly, memory has no bound for.
+    #[test]
+    fn a_row_weighs_as_much_as_it_takes() {
+        let place = size_of::<(UserId, u32)>() * 3 / 2;
+        assert_eq!((size_of::<Row<UserId, Seq>>(), place), (24, 24));
+        assert_eq!(Recent::<UserId, Seq>::weight(&7), 48);
+        let digests = Vec::with_capacity(64);
+        let device = Device { digests, ..Device::default() };
+        let row = size_of::<Row<DeviceId, Device>>();
+        assert_eq!(Recent::<DeviceId, _>::weight(&device), row + 24 + 64 * 8);
+        let members = Vec::with_capacity(3);
+        let conversation = Conversation { members, ..Conversation::default() };
+        let row = size_of::<Row<ConversationId, Conversation>>();
+        let members = 3 * size_of::<Member>();
+        assert_eq!(Recent::<ConversationId, _>::weight(&conversation), row + 24 + members);
+    }
+
     #[test]
     fn a_row_that_grew_is_weighed_again() {
         let mut recent: Recent<DeviceId, Device> = Recent::new(100_000);
