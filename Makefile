@@ -4,7 +4,7 @@ CARGO ?= cargo
 DATA  ?= data
 SEEDS ?= 20000
 
-.PHONY: run build test faults torture simulate fuzz third-party mutants bench clean
+.PHONY: run build dist test faults torture simulate fuzz third-party mutants bench clean
 
 ## Build Anser and start it on ./data: make run
 run:
@@ -13,6 +13,10 @@ run:
 
 build:
 	$(CARGO) build --release --locked -p anser
+
+## A tarball and a Debian package in target/dist: make dist
+dist: build
+	ci/dist.sh
 
 ## Every check, with a count at the end: make test
 test:

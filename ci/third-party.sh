@@ -22,6 +22,7 @@ echo_server=
 # Versions of what judges: a new one may judge differently, which should be its own change.
 schemathesis_version=4.32.5
 redocly_version=2.77.0
+check_jsonschema_version=0.39.0
 autobahn_version=25.10.1
 
 cleanup() {
@@ -254,6 +255,38 @@ JSON
     fi
 }
 
+# The published schema of compose files, which check-jsonschema brings along.
+compose_file() {
+    local name="Compose specification, deploy/compose.yaml" judge=$tools/check-jsonschema/bin
+    package python3 python3-venv || { not_run "$name" "there is no Python 3" && return; }
+    if ! "$judge/check-jsonschema" --version 2>/dev/null | grep -qF "$check_jsonschema_version"; then
+        { python3 -m venv "$tools/check-jsonschema" &&
+            "$judge/pip" install --quiet "check-jsonschema==$check_jsonschema_version"; } \
+            >"$work/pip.log" 2>&1 ||
+            { not_run "$name" "check-jsonschema does not install" && return; }
+    fi
+    if "$judge/check-jsonschema" --builtin-schema vendor.compose-spec deploy/compose.yaml \
+        >"$work/compose.log" 2>&1; then
+        passed "$name" "$check_jsonschema_version" "valid"
+    else
+        failed "$name" "$check_jsonschema_version" "$(tail -1 "$work/compose.log")"
+    fi
+}
+
+unit_file() {
+    local name="systemd-analyze verify, deploy/anser.service" version
+    package systemd-analyze systemd || { not_run "$name" "there is no systemd" && return; }
+    version=$(systemd-analyze --version | awk 'NR == 1 { print $2 }')
+    # The binary is elsewhere on a machine that only tests.
+    sed "s|/usr/local/bin/anser|$(realpath "$ANSER")|" deploy/anser.service >"$work/anser.service"
+    if systemd-analyze verify "$work/anser.service" >"$work/unit.log" 2>&1 && [ ! -s "$work/unit.log" ]
+    then
+        passed "$name" "$version" "no remark"
+    else
+        failed "$name" "$version" "$(head -1 "$work/unit.log")"
+    fi
+}
+
 write_page() {
     {
         echo "# Test suites that others wrote"
@@ -287,6 +320,8 @@ with_tokens
 without_tokens
 slow_http
 autobahn
+compose_file
+unit_file
 [ "${1:-}" = --write ] && write_page
 
 echo
