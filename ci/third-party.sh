@@ -287,6 +287,18 @@ unit_file() {
     fi
 }
 
+alert_rules() {
+    local name="promtool check rules, deploy/alerts.yaml" version
+    # Its package brings a whole Prometheus, which starts: not to be installed for this.
+    command -v promtool >/dev/null || { not_run "$name" "there is no promtool" && return; }
+    version=$(promtool --version 2>&1 | awk 'NR == 1 { print $3 }')
+    if promtool check rules deploy/alerts.yaml >"$work/rules.log" 2>&1; then
+        passed "$name" "$version" "$(grep -o '[0-9]* rules' "$work/rules.log")"
+    else
+        failed "$name" "$version" "$(tail -1 "$work/rules.log")"
+    fi
+}
+
 write_page() {
     {
         echo "# Test suites that others wrote"
@@ -322,6 +334,7 @@ slow_http
 autobahn
 compose_file
 unit_file
+alert_rules
 [ "${1:-}" = --write ] && write_page
 
 echo

@@ -4,6 +4,7 @@
 mod chat;
 mod connections;
 mod demo;
+mod deploy;
 mod faults;
 mod hostile;
 mod operator;
