@@ -45,12 +45,19 @@ pub(crate) struct Task {
     session: Mutex<Option<LoggedIn>>,
 }
 
+/// A device that is replaced once may have been so by a Hello of its own, of a connection that it
+/// gave up and that was slow. Twice within this time: by another instance with the same storage, and
+/// two of them must not throw each other out for ever.
+const REPLACED_TWICE: Duration = Duration::from_secs(600);
+
 /// What follows the end of a connection.
 enum End {
     /// Connect again.
     Again,
     /// This device can not go on: log in as a new one.
     NewDevice,
+    /// The device said Hello on another connection.
+    Replaced,
     /// Never again.
     Final(Option<Code>),
 }
@@ -109,6 +116,7 @@ impl Task {
     /// Gives the code that ended it for good, if it was one.
     async fn stay_connected(&self) -> Option<Code> {
         let mut backoff = Backoff::new(self.backoff);
+        let mut replaced_at: Option<Instant> = None;
         loop {
             if self.shared.is_closing() {
                 return None;
@@ -117,6 +125,12 @@ impl Task {
             self.shared.set_state(ConnectionState::default());
             match self.renewed(round).await {
                 Ok(End::Final(code)) => return code,
+                Ok(End::Replaced) => {
+                    let before = replaced_at.replace(Instant::now());
+                    if before.is_some_and(|before| before.elapsed() < REPLACED_TWICE) {
+                        return Some(Code::Replaced);
+                    }
+                }
                 Ok(End::Again | End::NewDevice) => {}
                 Err(error) if error.is_retryable() || error.kind() == ErrorKind::Protocol => {
                     debug!(%error, "the connection failed");
@@ -208,6 +222,7 @@ impl Task {
 fn after(closed: &Closed) -> End {
     match closed.code {
         Some(Code::DeviceStale | Code::Conflict | Code::Unauthenticated) => End::NewDevice,
+        Some(Code::Replaced) if closed.by_peer => End::Replaced,
         // The next Hello is answered by a Reset.
         Some(Code::BelowFloor) => End::Again,
         Some(code) if closed.by_peer && !code.retryable() => End::Final(Some(code)),
@@ -246,12 +261,14 @@ mod tests {
             let expected = match code {
                 Code::DeviceStale | Code::Conflict | Code::Unauthenticated => "new device",
                 Code::BelowFloor => "again",
+                Code::Replaced => "once again",
                 code if code.retryable() => "again",
                 _ => "final",
             };
             let got = match end(Some(*code), true) {
                 End::NewDevice => "new device",
                 End::Again => "again",
+                End::Replaced => "once again",
                 End::Final(told) => {
                     assert_eq!(told, Some(*code));
                     "final"

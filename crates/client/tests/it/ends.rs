@@ -14,9 +14,14 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn a_replaced_device_does_not_come_back() {
+async fn a_device_that_is_replaced_again_and_again_does_not_come_back() {
     let world = World::new().await;
     let (mut alice, mut peer) = world.online().await;
+    // By a Hello of its own that was late, as far as it can know.
+    peer.close(Code::Replaced).await;
+    drop(peer);
+    let mut peer = world.welcome(0, 0).await;
+    // And by somebody else.
     peer.close(Code::Replaced).await;
     drop(peer);
     let events = alice.rest_of_events().await;

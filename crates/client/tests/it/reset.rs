@@ -12,9 +12,9 @@ use crate::support::{
 
 async fn reset(world: &World, epoch: &str, outbox_position: Seq) -> Peer {
     let mut peer = world.connector.accept().await;
-    let epoch = epoch.to_owned();
-    peer.send(Frame::Reset(wire::Reset { epoch, head: 30, outbox_position, ..<_>::default() }))
-        .await;
+    let (epoch, outbox_digest) = (epoch.to_owned(), peer.digest(outbox_position));
+    let reset = wire::Reset { epoch, head: 30, outbox_position, outbox_digest };
+    peer.send(Frame::Reset(reset)).await;
     peer
 }
 

@@ -1,6 +1,10 @@
 //! A connector that a test plays frame by frame.
 
-use std::net::SocketAddr;
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
 
 use anser_proto::{
     Code, Frame, Seq,
@@ -19,26 +23,33 @@ use super::soon;
 pub(crate) struct Connector {
     pub(crate) address: SocketAddr,
     listener: TcpListener,
+    digests: Digests,
 }
+
+/// What devices, named by their tokens, pushed under their numbers.
+type Digests = Arc<Mutex<HashMap<(String, Seq), u64>>>;
 
 /// The server's end of one connection.
 pub(crate) struct Peer {
     pub(crate) hello: wire::Hello,
     pub(crate) stream: TcpStream,
     buffer: BytesMut,
+    digests: Digests,
 }
 
 impl Connector {
     pub(crate) async fn bind() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        Self { address: listener.local_addr().expect("an address"), listener }
+        let address = listener.local_addr().expect("an address");
+        Self { address, listener, digests: Digests::default() }
     }
 
     /// The next connection, up to its Hello.
     pub(crate) async fn accept(&self) -> Peer {
         let (stream, _) = soon(self.listener.accept()).await.expect("a connection");
         let hello = wire::Hello::default();
-        let mut peer = Peer { hello, stream, buffer: BytesMut::new() };
+        let digests = self.digests.clone();
+        let mut peer = Peer { hello, stream, buffer: BytesMut::new(), digests };
         match peer.frame().await {
             Some(Frame::Hello(hello)) => peer.hello = hello,
             other => panic!("no Hello: {other:?}"),
@@ -60,7 +71,15 @@ impl Peer {
     }
 
     pub(crate) async fn welcome(&mut self, head: Seq, outbox_position: Seq) {
-        self.send(Frame::Welcome(welcome(head, outbox_position))).await;
+        let outbox_digest = self.digest(outbox_position);
+        let usual = welcome(head, outbox_position);
+        self.send(Frame::Welcome(wire::Welcome { outbox_digest, ..usual })).await;
+    }
+
+    /// The digest of a command that this device pushed, on any connection.
+    pub(crate) fn digest(&self, position: Seq) -> Bytes {
+        let key = (self.hello.token.clone(), position);
+        wire::outbox_digest(self.digests.lock().expect("no panic").get(&key).copied())
     }
 
     pub(crate) async fn caught_up(&mut self) {
@@ -88,6 +107,10 @@ impl Peer {
     pub(crate) async fn frame(&mut self) -> Option<Frame> {
         loop {
             let frame = frame::decode(&mut self.buffer, FRAME_BYTES_MAX).expect("a frame");
+            if let Some(Frame::Push(push)) = &frame {
+                let (key, digest) = (self.hello.token.clone(), wire::command_digest(&push.body));
+                self.digests.lock().expect("no panic").insert((key, push.seq), digest);
+            }
             if frame.is_some() {
                 return frame;
             }
