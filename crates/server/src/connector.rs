@@ -16,6 +16,7 @@ mod position;
 mod registry;
 #[cfg(test)]
 mod simulation;
+pub(crate) mod sweep;
 #[cfg(test)]
 mod tests;
 mod transport;

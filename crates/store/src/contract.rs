@@ -56,6 +56,7 @@ macro_rules! contract {
             p5_what_can_not_go_on_is_reset
             p5_a_reset_skips_forgotten_commands
             p5_a_rolled_back_device_is_stale
+            p5_a_sweep_tells_what_doorbells_may_have_lost
             p5_pages_are_contiguous_and_bounded
             p6_a_read_consumes_nothing
             p7_an_ack_is_a_receipt

@@ -74,6 +74,9 @@ pub trait Store: Send + Sync + 'static {
     /// A session of a device ended. It says nothing of what its commands under way become.
     async fn leave(&self, device: DeviceId, session: SessionId) -> Result<()>;
 
+    /// What sessions would know if no doorbell had been lost: one look for many of them.
+    async fn sweep(&self, sessions: Vec<LiveSession>) -> Result<Swept>;
+
     /// Entries `after+1 ..` of an inbox, contiguous, from one snapshot; at most `limit` of them and
     /// about `bytes_max` bytes, but at least one when there is one.
     async fn read_inbox(&self, user: UserId, after: Seq, limit: PageLimit) -> Result<InboxPage>;

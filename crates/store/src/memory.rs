@@ -11,13 +11,15 @@ mod tests;
 use std::collections::VecDeque;
 
 use anser_proto::wire::{self, RelationState, entry};
-use anser_proto::{ConversationId, DeviceId, Seq, SessionId, UserId, fault::Fault};
+use anser_proto::{Code, ConversationId, DeviceId, Seq, SessionId, UserId, fault::Fault};
 use bytes::Bytes;
 
 use crate::apply::{
     self, Conversation, Device, IdMap, Limits, Member, NewRow, Session, WorkingSet,
 };
-use crate::{Batch, Committed, Greeting, Hello, InboxPage, Mark, NewEntry, PageLimit};
+use crate::{
+    Batch, Committed, Greeting, Hello, InboxPage, LiveSession, Mark, NewEntry, PageLimit, Swept,
+};
 
 /// The store.
 pub struct Memory {
@@ -238,6 +240,21 @@ impl Memory {
         }
         let inbox_position = row.inbox_position.min(hello.position);
         Some(Greeting::Welcome { head, floor, outbox_position, outbox_digest, inbox_position })
+    }
+
+    /// As [`crate::Store::sweep`].
+    pub fn sweep(&self, sessions: &[LiveSession]) -> Swept {
+        let mut heads: Vec<_> =
+            sessions.iter().map(|one| (one.user, self.head(one.user))).collect();
+        heads.sort_unstable();
+        heads.dedup();
+        let set = &self.now.set;
+        let over = |one: &LiveSession| match set.sessions.get(&one.device) {
+            _ if !set.devices.contains_key(&one.device) => Some((*one, Code::Unauthenticated)),
+            Some(live) if live.id != one.session => Some((*one, Code::Replaced)),
+            _ => None,
+        };
+        Swept { heads, over: sessions.iter().filter_map(over).collect() }
     }
 
     /// As [`crate::Store::leave`].

@@ -160,6 +160,27 @@ pub struct Hello {
     pub outbox_trimmed: Seq,
 }
 
+/// A session that a connector holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveSession {
+    /// Its user.
+    pub user: UserId,
+    /// Its device.
+    pub device: DeviceId,
+    /// Its Hello.
+    pub session: SessionId,
+}
+
+/// What became of sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// The inbox heads of their users, each once.
+    pub heads: Vec<(UserId, Seq)>,
+    /// Those that must end: `unauthenticated`, their device is gone; `replaced`, it said Hello
+    /// elsewhere.
+    pub over: Vec<(LiveSession, Code)>,
+}
+
 /// How a device goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Greeting {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anser_proto::{Code, DeviceId, Seq, SessionId, UserId};
-use anser_store::NewEntry;
+use anser_store::{LiveSession, NewEntry};
 
 use super::sync::Mutex;
 
@@ -32,6 +32,8 @@ pub(super) struct Mailbox {
 struct State {
     news: News,
     entry_bytes: usize,
+    /// The highest head that the session was ever told of.
+    told: Seq,
     any: bool,
     waker: Option<Waker>,
 }
@@ -74,6 +76,11 @@ impl Mailbox {
         self.session
     }
 
+    /// Who it is, as the store knows it.
+    pub(super) fn live(&self) -> LiveSession {
+        LiveSession { user: self.user, device: self.device, session: self.session }
+    }
+
     /// Leaves a new entry; the caller calls [`Mailbox::wake`] when this answers true (once, for the
     /// first of several).
     pub(super) fn offer(&self, entry: &NewEntry, accepted: Option<Instant>) -> bool {
@@ -88,8 +95,19 @@ impl Mailbox {
         state.entry_bytes += entry.entry.len();
         state.news.entries.push(entry.clone());
         state.news.head = state.news.head.max(entry.seq);
+        state.told = state.told.max(entry.seq);
         state.news.accepted = state.news.accepted.or(accepted);
         !std::mem::replace(&mut state.any, true)
+    }
+
+    /// The inbox has entries up to here; wakes the session when it had not heard of them.
+    pub(super) fn tell(&self, head: Seq) {
+        if head > self.state.lock().told {
+            self.change(|state| {
+                state.told = state.told.max(head);
+                state.news.head = state.news.head.max(head);
+            });
+        }
     }
 
     /// Wakes the session's task.
@@ -102,17 +120,17 @@ impl Mailbox {
 
     /// Commands up to `position` are applied.
     pub(super) fn ack(&self, position: Seq) {
-        self.change(|news| news.acked = news.acked.max(position));
+        self.change(|state| state.news.acked = state.news.acked.max(position));
     }
 
     /// The session must end; the first code wins.
     pub(super) fn close(&self, code: Code) {
-        self.change(|news| news.close = news.close.or(Some(code)));
+        self.change(|state| state.news.close = state.news.close.or(Some(code)));
     }
 
     /// The server stops.
     pub(super) fn go_away(&self, after: Duration) {
-        self.change(|news| news.go_away = Some(after));
+        self.change(|state| state.news.go_away = Some(after));
     }
 
     /// Takes what is new, or arranges that the task of `context` is woken when there is something.
@@ -128,9 +146,9 @@ impl Mailbox {
         None
     }
 
-    fn change(&self, change: impl FnOnce(&mut News)) {
+    fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state.lock();
-        change(&mut state.news);
+        change(&mut state);
         state.any = true;
         let waker = state.waker.take();
         drop(state);

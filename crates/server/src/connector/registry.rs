@@ -13,14 +13,14 @@ use std::{
 };
 
 use anser_proto::{Code, DeviceId, Seq, SessionId, UserId, fault::Fault};
-use anser_store::NewEntry;
+use anser_store::{LiveSession, NewEntry, Swept};
 use tokio::sync::Notify;
 
 use super::{mailbox::Mailbox, sync::Mutex};
 use crate::link::Doorbell;
 
 /// Locks that the maps are split over: two cores rarely meet in one.
-const SHARDS: usize = 16;
+pub(super) const SHARDS: usize = 16;
 
 /// The connections of this process.
 #[derive(Default)]
@@ -101,6 +101,23 @@ impl Registry {
     /// Whether this device is connected here.
     pub fn holds(&self, device: DeviceId) -> bool {
         self.devices[shard(device.0)].lock().contains_key(&device)
+    }
+
+    /// The sessions of one shard, all of which together are all.
+    pub(super) fn sessions(&self, shard: usize) -> Vec<LiveSession> {
+        let devices = self.devices[shard].lock();
+        devices.values().map(|mailbox| mailbox.live()).collect()
+    }
+
+    /// Tells sessions what a sweep found.
+    pub(super) fn swept(&self, swept: Swept) {
+        for (user, head) in swept.heads {
+            let users = self.users[shard(user.0)].lock();
+            users.get(&user).into_iter().flatten().for_each(|mailbox| mailbox.tell(head));
+        }
+        for (one, code) in swept.over {
+            self.refused((one.device, one.session), code);
+        }
     }
 
     /// Tells every session that the server stops.

@@ -197,14 +197,14 @@ pub async fn p2_nothing_of_a_session_follows_a_refusal(factory: &dyn Factory) {
 const FIRST: SessionId = SessionId(1);
 const SECOND: SessionId = SessionId(2);
 
-fn by(by: SessionId, mut record: Record) -> Record {
+pub(crate) fn by(by: SessionId, mut record: Record) -> Record {
     if let Record::Command { session, .. } = &mut record {
         *session = by;
     }
     record
 }
 
-async fn greet(world: &World, person: Person, session: SessionId) {
+pub(crate) async fn greet(world: &World, person: Person, session: SessionId) {
     let epoch = world.store.meta().await.expect("meta").epoch;
     let (outbox_head, outbox_trimmed) = (9, 0);
     let hello = Hello { session, epoch, position: 0, outbox_head, outbox_trimmed };

@@ -3,7 +3,7 @@
 use anser_proto::{SessionId, UserId};
 
 use super::{Factory, Person, World};
-use crate::{Greeting, Hello, InboxPage, Mark, NewEntry, Outcome, PageLimit};
+use crate::{Greeting, Hello, InboxPage, LiveSession, Mark, NewEntry, Outcome, PageLimit, Swept};
 
 fn hello(epoch: &str, position: u64, outbox_head: u64, outbox_trimmed: u64) -> Hello {
     Hello { session: SessionId(0), epoch: epoch.into(), position, outbox_head, outbox_trimmed }
@@ -150,4 +150,42 @@ pub async fn p6_a_read_consumes_nothing(factory: &dyn Factory) {
     assert_eq!(world.inbox(bob.user, 0).await, first);
     assert_eq!(world.positions(bob).await.1, head);
     assert_eq!(world.positions(laptop).await.1, 1, "where it began");
+}
+
+/// A sweep tells the heads of the users and whose device is gone, and nothing else.
+pub async fn p5_a_sweep_tells_what_doorbells_may_have_lost(factory: &dyn Factory) {
+    let world = World::open(factory).await;
+    let (alice, bob, conversation) = world.friends().await;
+    let live = |person: Person, number| {
+        let session = SessionId(number);
+        LiveSession { user: person.user, device: person.device, session }
+    };
+    let epoch = world.store.meta().await.expect("meta").epoch;
+    for (person, session) in [(alice, SessionId(1)), (bob, SessionId(2))] {
+        let hello = Hello { session, ..hello(&epoch, 1, 0, 0) };
+        let greeting = world.store.greet(person.device, hello, world.now()).await;
+        assert!(matches!(greeting, Ok(Some(Greeting::Welcome { .. }))), "{greeting:?}");
+    }
+    let sessions = vec![live(alice, 1), live(bob, 2)];
+    let swept = |sessions: &Vec<LiveSession>| world.store.sweep(sessions.clone());
+    let heads = |of_alice, of_bob| {
+        let mut heads = vec![(alice.user, of_alice), (bob.user, of_bob)];
+        heads.sort_unstable();
+        heads
+    };
+    let quiet = swept(&sessions).await.expect("sweeps");
+    assert_eq!(quiet, Swept { heads: heads(1, 1), over: Vec::new() });
+
+    let record = super::p2_once::by(SessionId(1), alice.send(1, conversation, "honk"));
+    assert_eq!(world.one(record).await, crate::Outcome::Applied);
+    let told = swept(&sessions).await.expect("sweeps");
+    assert_eq!(told, Swept { heads: heads(2, 2), over: Vec::new() });
+    let twice = swept(&vec![live(alice, 1), live(alice, 1)]).await.expect("sweeps");
+    assert_eq!(twice.heads, [(alice.user, 2)], "each user once");
+
+    world.store.revoke_devices(bob.user, crate::Devices::All).await.expect("revokes");
+    let told = swept(&sessions).await.expect("sweeps");
+    let over = vec![(live(bob, 2), anser_proto::Code::Unauthenticated)];
+    assert_eq!(told, Swept { heads: heads(2, 2), over });
+    assert_eq!(swept(&Vec::new()).await.expect("sweeps"), Swept::default());
 }

@@ -1,13 +1,15 @@
 //! Hello: how a device goes on. Usually a read; only an epoch mismatch writes.
 
-use anser_proto::DeviceId;
+use std::collections::BTreeSet;
+
 use anser_proto::fault::Fault;
+use anser_proto::{Code, DeviceId, UserId};
 
 use super::engine::{self, Engine};
 use super::keys;
 use super::rows::DeviceRow;
 use super::tx::Tx;
-use crate::{Greeting, Hello, Result};
+use crate::{Greeting, Hello, LiveSession, Result, Swept};
 
 /// What a Hello needs.
 pub(super) enum Decision {
@@ -28,7 +30,7 @@ pub(super) fn decide(
 ) -> Result<Decision> {
     let view = engine.view();
     let Some(row) = engine::device(&view, device)? else { return Ok(Decision::Done(None)) };
-    let user = anser_proto::UserId(row.user);
+    let user = UserId(row.user);
     let reset = |head| Greeting::Reset {
         epoch: engine.epoch.clone(),
         head,
@@ -85,10 +87,27 @@ pub(super) fn skip(
     Ok(Some(reset_of(tx, &row)?))
 }
 
+/// Looks at sessions in one snapshot. Whom a device said Hello to elsewhere nobody has to be told:
+/// all connections are in this process.
+pub(super) fn sweep(engine: &Engine, sessions: &[LiveSession]) -> Result<Swept> {
+    let view = engine.view();
+    let mut swept = Swept::default();
+    let users: BTreeSet<UserId> = sessions.iter().map(|one| one.user).collect();
+    for user in users {
+        swept.heads.push((user, view.inbox_head(user)?));
+    }
+    for session in sessions {
+        if engine::device(&view, session.device)?.is_none() {
+            swept.over.push((*session, Code::Unauthenticated));
+        }
+    }
+    Ok(swept)
+}
+
 fn reset_of(tx: &Tx<'_>, row: &DeviceRow) -> Result<Greeting> {
     Ok(Greeting::Reset {
         epoch: tx.view.engine.epoch.clone(),
-        head: tx.inbox_head(anser_proto::UserId(row.user))?,
+        head: tx.inbox_head(UserId(row.user))?,
         outbox_position: row.outbox_position,
         outbox_digest: last_digest(row),
     })

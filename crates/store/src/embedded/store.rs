@@ -67,6 +67,10 @@ impl Store for Embedded {
         self.job(Job::Leave(device, session)).await
     }
 
+    async fn sweep(&self, sessions: Vec<LiveSession>) -> Result<Swept> {
+        self.read(move |engine| greet::sweep(engine, &sessions)).await
+    }
+
     async fn read_inbox(&self, user: UserId, after: Seq, limit: PageLimit) -> Result<InboxPage> {
         self.read(move |engine| read::inbox(&engine.view(), user, after, limit)).await
     }

@@ -27,6 +27,8 @@ pub(super) struct Device {
     /// The highest command that the server is known to have; the process forgets it.
     pub(super) acked: Seq,
     pub(super) line: Option<usize>,
+    /// The process that waits for a snapshot or a login, and does not connect meanwhile.
+    pub(super) asks: Option<u32>,
     /// Counts the processes, so that what an old one had planned is known.
     pub(super) process: u32,
     pub(super) failures: u32,
@@ -90,7 +92,8 @@ impl Disk {
     pub(super) fn contradicts(&self, position: Seq, digest: &[u8]) -> bool {
         let held = self.held(position);
         let held = held.map(|held| wire::command_digest(&held.bytes).to_be_bytes());
-        let differs = held.is_some_and(|held| held.len() == digest.len() && held != digest);
+        let comparable = |held: &[u8; 8]| digest.is_empty() || digest.len() == held.len();
+        let differs = held.is_some_and(|held| comparable(&held) && held != digest);
         differs && !Fault::TrustOldCopy.is_on()
     }
 

@@ -54,15 +54,7 @@ impl World {
         if !self.server.up {
             return;
         }
-        let limit = anser_store::PageLimit { entries: 1, bytes: 0 };
-        for user in self.check.users() {
-            let head = self.server.memory.head(user);
-            let after = head.saturating_sub(1);
-            let page = self.server.memory.read_inbox(user, after, limit);
-            if let anser_store::InboxPage::Entries { entries, .. } = page {
-                self.server.ring(entries, Bell::Whole);
-            }
-        }
+        self.server.sweep();
         self.wake_all();
     }
 

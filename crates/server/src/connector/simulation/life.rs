@@ -154,15 +154,19 @@ impl World {
             let history = self.lines[line].history;
             let delay = self.latency();
             let reset = Box::new(reset);
+            self.devices[device].asks = Some(process);
             return self.after(delay, Event::Snapshot { device, process, reset, history });
         }
         let Some(closed) = closed else { return self.connect_later(device) };
         match closed.code {
             Some(Code::DeviceStale | Code::Conflict | Code::Unauthenticated) => {
                 let delay = self.latency();
+                self.devices[device].asks = Some(process);
                 self.after(delay, Event::Renew { device, process });
             }
             Some(Code::BelowFloor) => self.connect_later(device),
+            // By a Hello of its own that came late: nothing here says Hello twice at once.
+            Some(Code::Replaced) => self.connect_later(device),
             Some(code) if closed.by_peer && !code.retryable() => {
                 panic!("device {device} was ended for good: {code:?}")
             }
@@ -190,6 +194,7 @@ impl World {
             let (delay, reset) = (self.random.millis(2000), Box::new(reset.clone()));
             return self.after(delay, Event::Snapshot { device, process, reset, history });
         }
+        self.devices[device].asks = None;
         let (epoch, head) = self.take_snapshot(device);
         if epoch != reset.epoch {
             // Restored again since: that Reset is of a history that ended. The next one tells.
@@ -207,6 +212,7 @@ impl World {
     fn take_snapshot(&mut self, device: usize) -> (String, Seq) {
         let memory = &self.server.memory;
         let disk = &mut self.devices[device].disk;
+        self.check.reads_history(disk.user);
         for (id, members) in &self.check.conversations.clone() {
             if !members.contains(&disk.user) {
                 continue;
@@ -239,6 +245,7 @@ impl World {
             return self.after(delay, Event::Renew { device, process });
         }
         self.reached.new_devices += 1;
+        self.devices[device].asks = None;
         let (epoch, head) = self.take_snapshot(device);
         let user = self.devices[device].disk.user;
         let id = DeviceId(self.random.id());
@@ -247,10 +254,12 @@ impl World {
         let known = &mut self.devices[device];
         let mut disk = Disk::new(user, id, epoch, head);
         disk.seen = known.disk.seen.clone();
+        // What was acked is in the history that the device knew last, or went with it.
+        let acked_in = history_of(&known.disk.epoch);
         let first = known.disk.trimmed() + 1;
         for (client_seq, mut held) in (first..).zip(known.disk.outbox.drain(..)) {
             if client_seq <= known.acked || held.applied {
-                self.check.left_behind(held.id, self.server.history);
+                self.check.left_behind(held.id, acked_in);
                 continue;
             }
             held.applied = false;
@@ -263,4 +272,10 @@ impl World {
         self.check.moved(&known.disk);
         self.connect_later(device);
     }
+}
+
+/// The number of the history that an epoch names.
+fn history_of(epoch: &str) -> u32 {
+    let number = epoch.strip_prefix("history ").and_then(|number| number.parse().ok());
+    number.expect("an epoch of a simulated server")
 }

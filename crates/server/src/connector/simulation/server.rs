@@ -6,7 +6,7 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 use anser_proto::{Code, fault::Fault, session::Config};
 use anser_store::{Batch, Committed, NewEntry, Record, memory::Memory};
 
-use super::super::registry::Registry;
+use super::super::registry::{Registry, SHARDS};
 use crate::{
     link::Doorbell as _,
     transfer::{COMMITS_IN_FLIGHT_MAX, Origin, acks, refused},
@@ -134,6 +134,14 @@ impl Server {
             self.registry.refused(session, code);
         }
         self.ring(committed.entries, bell);
+    }
+
+    /// Tells all sessions how the store is.
+    pub(super) fn sweep(&self) {
+        for shard in 0..SHARDS {
+            let swept = self.memory.sweep(&self.registry.sessions(shard));
+            self.registry.swept(swept);
+        }
     }
 
     /// Rings for new rows.

@@ -99,7 +99,15 @@ impl World {
                 let disk = Disk::new(*user, device, epoch, 0);
                 let (copy, line) = (None, None);
                 let (acked, process, failures) = (0, 0, 0);
-                self.devices.push(Device { disk, copy, acked, line, process, failures });
+                self.devices.push(Device {
+                    disk,
+                    copy,
+                    acked,
+                    line,
+                    asks: None,
+                    process,
+                    failures,
+                });
             }
         }
         if self.random.chance(500) {
@@ -370,7 +378,7 @@ impl World {
 
     fn connect(&mut self, device: usize, process: u32) {
         let known = &mut self.devices[device];
-        if known.process != process || known.line.is_some() {
+        if known.process != process || known.asks == Some(process) || known.line.is_some() {
             return;
         }
         if !self.server.up {
