@@ -8,8 +8,10 @@ mod apply;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
 pub mod embedded;
+mod entry;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
+mod relation;
 mod types;
 
 use async_trait::async_trait;
