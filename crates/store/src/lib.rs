@@ -11,6 +11,7 @@ pub mod embedded;
 mod entry;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
+pub mod mysql;
 mod relation;
 mod types;
 

@@ -10,6 +10,7 @@ mod jobs;
 mod kill;
 mod open;
 mod panic;
+mod sessions;
 mod tail;
 mod verbs;
 
@@ -81,4 +82,4 @@ impl Factory for Folder {
     }
 }
 
-crate::contract!(Folder::new());
+crate::contract!(Some(Folder::new()));
