@@ -25,10 +25,10 @@ use crate::Store;
 use crate::contract::Factory;
 
 /// A folder that stores are opened in.
-struct Folder(tempfile::TempDir);
+pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 

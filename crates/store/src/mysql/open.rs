@@ -49,7 +49,8 @@ impl Mysql {
     /// old, or answers before data is on its disk; when the database was written by a newer version.
     pub async fn open(options: Options) -> Result<Self, OpenError> {
         let connect = MySqlConnectOptions::from_str(&options.url).map_err(|_| OpenError::Url)?;
-        if connect.get_database().is_none_or(str::is_empty) {
+        let named = connect.get_database().is_some_and(|name| !name.is_empty());
+        if !named || !options.url.starts_with("mysql://") {
             return Err(OpenError::Url);
         }
         // A statement holds what must not get into a log. The session's settings are our own.
