@@ -11,6 +11,7 @@ use anser_proto::rest;
 use anser_store::{
     Store,
     embedded::{Embedded, FreeSpace},
+    mysql::Mysql,
 };
 use anyhow::Context as _;
 use tokio::task::JoinSet;
@@ -91,7 +92,7 @@ impl Node {
         free_space: Option<FreeSpace>,
     ) -> anyhow::Result<Self> {
         let metrics = metrics::install()?;
-        let store = open_store(&config, free_space)?;
+        let store = open_store(&config, free_space).await?;
         let meta = store.meta().await?;
         check_master_key(&*store, &secrets).await?;
 
@@ -205,12 +206,24 @@ impl Node {
     }
 }
 
-fn open_store(config: &Config, free_space: Option<FreeSpace>) -> anyhow::Result<Arc<dyn Store>> {
+async fn open_store(
+    config: &Config,
+    free_space: Option<FreeSpace>,
+) -> anyhow::Result<Arc<dyn Store>> {
+    let body_bytes_max = config.connector.body_bytes_max;
+    if let Some(url) = &config.store.url {
+        let options = anser_store::mysql::Options {
+            body_bytes_max,
+            ..anser_store::mysql::Options::new(url.reveal())
+        };
+        let store = Mysql::open(options).await;
+        return Ok(Arc::new(store.with_context(|| format!("store.url = {url:?}"))?));
+    }
     let path = database(&config.node.data_dir);
     let options = anser_store::embedded::Options {
         memory_bytes: config.store.memory_bytes,
         disk_floor_bytes: config.store.disk_floor_bytes,
-        body_bytes_max: config.connector.body_bytes_max,
+        body_bytes_max,
         free_space,
         ..anser_store::embedded::Options::new(&path)
     };

@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
-use super::{Config, Registration};
+use super::{Config, Registration, StoreUrl};
 
 /// One key.
 pub struct Key {
@@ -100,8 +100,10 @@ keys! {
     ops.listen = "\"127.0.0.1:7402\"", address,
         "Where /livez, /readyz and /metrics listen. For this machine's monitoring, not for clients.";
 
+    store.url = "\"\"", store_url,
+        "mysql://user:password@host:port/database of a MySQL 8 or MariaDB 10.6 server (or later ones) that\nholds the data; empty: the embedded database in the data folder. The database must exist, its tables\nare made. The password is better given by the variable than in this file.";
     store.memory_bytes = "\"128 MiB\"", bytes,
-        "Memory for caches and write buffers of the database. More makes reading old history faster.";
+        "Memory for caches and write buffers of the embedded database. More makes reading old history faster.";
     store.disk_floor_bytes = "\"512 MiB\"", bytes,
         "Below this free space new commands are refused, so that what is stored stays safe.";
 
@@ -154,6 +156,15 @@ fn bytes_usize(text: &str) -> Result<usize, String> {
 
 fn optional(text: &str) -> Result<Option<String>, String> {
     Ok((!text.is_empty()).then(|| text.to_owned()))
+}
+
+fn store_url(text: &str) -> Result<Option<StoreUrl>, String> {
+    match text {
+        "" => Ok(None),
+        url if url.starts_with("mysql://") => Ok(Some(StoreUrl::new(url))),
+        // Not the text itself: there may be a password in it.
+        _ => Err("is not of the form mysql://user:password@host:port/database".into()),
+    }
 }
 
 fn list(text: &str) -> Result<Vec<String>, String> {

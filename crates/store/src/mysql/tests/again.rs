@@ -166,6 +166,27 @@ async fn a_cancelled_commit_leaves_nothing() {
     assert_eq!(messages(&world, bob.user).await, [(1, 1)]);
 }
 
+/// What fails for good is undone at once, though its connection is used again.
+#[tokio::test]
+async fn a_failed_commit_leaves_no_locks() {
+    let Some(database) = Database::new() else { return };
+    let world = World::open(&database).await;
+    let (alice, bob, conversation) = world.friends().await;
+    let mut hand = database.connect().await;
+    let no_inbox = format!("UPDATE im_inbox_head SET user = 0 WHERE user = {}", bob.user.0);
+    hand.execute(AssertSqlSafe(no_inbox)).await.unwrap();
+    let store = database.store().await;
+    let batch = Batch { records: vec![alice.send(1, conversation, "honk")], now_ms: 5 };
+    let failed = store.commit(batch.clone()).await;
+    assert!(matches!(&failed, Err(StoreError::Corrupt(why)) if why.contains("no inbox")));
+    hand.execute("SET SESSION innodb_lock_wait_timeout = 1").await.unwrap();
+    let inbox = format!("UPDATE im_inbox_head SET user = {} WHERE user = 0", bob.user.0);
+    hand.execute(AssertSqlSafe(inbox)).await.unwrap();
+    let device = format!("UPDATE im_device SET seen_at_ms = 7 WHERE user = {}", alice.user.0);
+    hand.execute(AssertSqlSafe(device)).await.unwrap();
+    assert_eq!(store.commit(batch).await.unwrap().outcomes, [Outcome::Applied]);
+}
+
 /// The connection of a store that is at a statement which has to wait for a lock. (What InnoDB tells
 /// of waits is not asked: it is not renewed while it is asked again and again.)
 pub(super) async fn wait_for_one_at(

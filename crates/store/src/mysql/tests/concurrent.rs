@@ -12,7 +12,7 @@ use crate::contract::{Person, World, by, greet};
 use crate::{Batch, Outcome, Record, Store};
 
 const PEOPLE: usize = 6;
-const ROUNDS: u64 = 40;
+const ROUNDS: u64 = 20;
 
 /// Everybody writes to everybody, through two stores, which see them in opposite orders.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -46,14 +46,17 @@ async fn p3_stores_that_write_across_each_other_lose_nothing() {
         writers.push(tokio::spawn(async move {
             start.wait().await;
             for round in 1..=ROUNDS {
-                let records: Vec<Record> = senders
-                    .iter()
-                    .flat_map(|(person, place)| sends(*person, *place, round..round + 1))
-                    .collect();
-                let count = records.len();
-                let committed = store.commit(Batch { records, now_ms: round }).await.unwrap();
-                assert_eq!(committed.outcomes, vec![Outcome::Applied; count]);
-                assert_eq!(committed.entries.len(), 2 * count);
+                // Few at a time: other conversations than the other one's, the same inboxes.
+                for senders in senders.chunks(2) {
+                    let records: Vec<Record> = senders
+                        .iter()
+                        .flat_map(|(person, place)| sends(*person, *place, round..round + 1))
+                        .collect();
+                    let count = records.len();
+                    let committed = store.commit(Batch { records, now_ms: round }).await.unwrap();
+                    assert_eq!(committed.outcomes, vec![Outcome::Applied; count]);
+                    assert_eq!(committed.entries.len(), 2 * count);
+                }
             }
             store.inner.counters.again.load(Relaxed)
         }));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sqlx::Executor as _;
 
 use super::Database;
+use super::again::wait_for_one_at;
 use super::proxy::{Plan, network};
 use crate::mysql::{Mysql, OpenError, Options};
 use crate::{Store, StoreError};
@@ -22,6 +23,19 @@ async fn nodes_that_start_at_once_make_one_store() {
     let mut hand = database.connect().await;
     let versions = sqlx::query_as::<_, (u32,)>("SELECT version FROM im_migration");
     assert_eq!(versions.fetch_all(&mut hand).await.unwrap(), [(1,)]);
+}
+
+#[tokio::test]
+async fn a_node_waits_while_another_one_migrates() {
+    let Some(database) = Database::new() else { return };
+    let mut hand = database.connect().await;
+    hand.execute("DO GET_LOCK(CONCAT('anser.', MD5(DATABASE())), 0)").await.unwrap();
+    let opening = tokio::spawn(Mysql::open(database.options()));
+    wait_for_one_at("%GET_LOCK(%", &database, &mut hand).await;
+    let tables = hand.fetch_all("SHOW TABLES").await.unwrap();
+    assert!(tables.is_empty() && !opening.is_finished(), "it has not begun");
+    hand.execute("DO RELEASE_ALL_LOCKS()").await.unwrap();
+    opening.await.unwrap().unwrap().close().await.unwrap();
 }
 
 /// A migration that was cut in two is run again whole.
