@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-pub use open::{OpenError, SCHEMA};
+pub use open::{OpenError, SCHEMA, check};
 
 use crate::apply::Limits;
 use failure::{Failure, Tries};

@@ -14,7 +14,7 @@ use sqlx::mysql::MySqlConnectOptions;
 use super::failure::{Failure, Tries};
 use super::pool::Pool;
 use super::tx::{Mode, Tx};
-use super::{Counters, Inner, Mysql, Options};
+use super::{Counters, Inner, Mysql, Options, server};
 use crate::StoreError;
 use crate::apply::Limits;
 
@@ -48,18 +48,7 @@ impl Mysql {
     /// [`OpenError`] when the server is not to be reached within the patience of `options`, is too
     /// old, or answers before data is on its disk; when the database was written by a newer version.
     pub async fn open(options: Options) -> Result<Self, OpenError> {
-        let connect = MySqlConnectOptions::from_str(&options.url).map_err(|_| OpenError::Url)?;
-        let named = connect.get_database().is_some_and(|name| !name.is_empty());
-        if !named || !options.url.starts_with("mysql://") {
-            return Err(OpenError::Url);
-        }
-        // A statement holds what must not get into a log. The session's settings are our own.
-        let connect = connect
-            .disable_statement_logging()
-            .pipes_as_concat(false)
-            .no_engine_substitution(false)
-            .timezone(None)
-            .set_names(false);
+        let connect = connect_options(&options)?;
         let pool = Arc::new(Pool::new(connect, options.connections_max, options.weak_durability));
 
         let mut tries = Tries::new(options.patience, None);
@@ -82,6 +71,37 @@ impl Mysql {
         store.epoch = epoch(&store.pool, options.patience).await?;
         Ok(Self { inner: Arc::new(store) })
     }
+}
+
+/// Connects to a server and changes nothing; gives its version and what an operator should know.
+///
+/// # Errors
+/// As for [`Mysql::open`].
+pub async fn check(options: &Options) -> Result<(String, Option<&'static str>), OpenError> {
+    let connect = connect_options(options)?;
+    let mut tries = Tries::new(options.patience, None);
+    loop {
+        if let Some(end) = tries.end(server::connect(&connect, options.weak_durability)).await {
+            let (_, server) = end?;
+            let doubt = server.doubt();
+            return Ok((server.version, doubt));
+        }
+    }
+}
+
+fn connect_options(options: &Options) -> Result<MySqlConnectOptions, OpenError> {
+    let connect = MySqlConnectOptions::from_str(&options.url).map_err(|_| OpenError::Url)?;
+    let named = connect.get_database().is_some_and(|name| !name.is_empty());
+    if !named || !options.url.starts_with("mysql://") {
+        return Err(OpenError::Url);
+    }
+    // A statement holds what must not get into a log. The session's settings are our own.
+    Ok(connect
+        .disable_statement_logging()
+        .pipes_as_concat(false)
+        .no_engine_substitution(false)
+        .timezone(None)
+        .set_names(false))
 }
 
 /// Brings the tables to [`SCHEMA`]; gives the version that they have now.

@@ -4,6 +4,7 @@
 //! cancelled caller left. Here a connection comes back only when its transaction is known to have
 //! ended; all others are closed, which undoes what they began.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ pub(super) struct Pool {
     /// The last used one is the last.
     idle: Mutex<Vec<Idle>>,
     room: Arc<Semaphore>,
+    /// What is to be known of the server was told.
+    doubted: AtomicBool,
 }
 
 struct Idle {
@@ -38,7 +41,8 @@ pub(super) struct Conn {
 impl Pool {
     pub(super) fn new(options: MySqlConnectOptions, connections_max: usize, weak: bool) -> Self {
         let room = Arc::new(Semaphore::new(connections_max.max(1)));
-        Self { options, weak_durability: weak, idle: Mutex::default(), room }
+        let doubted = AtomicBool::new(false);
+        Self { options, weak_durability: weak, idle: Mutex::default(), room, doubted }
     }
 
     /// A connection that is not in a transaction.
@@ -48,9 +52,19 @@ impl Pool {
         let fresh = self.fresh();
         let connection = match fresh {
             Some(connection) => connection,
-            None => server::connect(&self.options, self.weak_durability).await?,
+            None => self.connect().await?,
         };
         Ok(Conn { pool: Arc::clone(self), connection, _room: room })
+    }
+
+    async fn connect(&self) -> Result<MySqlConnection, Failure> {
+        let (connection, server) = server::connect(&self.options, self.weak_durability).await?;
+        if let Some(doubt) = server.doubt()
+            && !self.doubted.swap(true, Relaxed)
+        {
+            tracing::warn!("{doubt}");
+        }
+        Ok(connection)
     }
 
     /// The last used idle connection, if it is not too old; then the others are older.

@@ -28,11 +28,11 @@ pub(super) struct Server {
 pub(super) async fn connect(
     options: &MySqlConnectOptions,
     weak_durability: bool,
-) -> Result<MySqlConnection, Failure> {
+) -> Result<(MySqlConnection, Server), Failure> {
     let mut connection = options.connect().await?;
     let server = set_up(&mut connection).await?;
     match server.unfit(weak_durability) {
-        None => Ok(connection),
+        None => Ok((connection, server)),
         Some(why) => Err(Failure::unavailable(why)),
     }
 }
@@ -101,6 +101,17 @@ impl Server {
     }
 }
 
+impl Server {
+    /// What an operator should know of it, in a sentence.
+    pub(super) fn doubt(&self) -> Option<&'static str> {
+        // Without it InnoDB shows what it is about to sync.
+        (!self.binlog).then_some(
+            "the server has no binary log, so its other clients see what is written a moment before \
+             it is on the disk; set log_bin, with sync_binlog = 1",
+        )
+    }
+}
+
 /// `8.0.36`, `8.4.11-log`, `10.11.19-MariaDB-0+deb12u1`.
 fn known_version(version: &str) -> bool {
     let mut numbers = version.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
@@ -146,6 +157,7 @@ mod tests {
         }
         let no_binlog = Server { binlog: false, sync_binlog: 0, ..durable() };
         assert_eq!(no_binlog.unfit(false), None);
+        assert!(no_binlog.doubt().is_some() && durable().doubt().is_none());
     }
 
     #[test]

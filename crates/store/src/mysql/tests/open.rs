@@ -7,7 +7,7 @@ use sqlx::Executor as _;
 use super::Database;
 use super::again::wait_for_one_at;
 use super::proxy::{Plan, network};
-use crate::mysql::{Mysql, OpenError, Options};
+use crate::mysql::{Mysql, OpenError, Options, check};
 use crate::{Store, StoreError};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -84,6 +84,10 @@ async fn what_is_no_store_is_told_in_a_sentence() {
         assert!(matches!(refused, Some(OpenError::Url)), "{url}: {refused:?}");
     }
     let Some(database) = Database::new() else { return };
+    let (version, _) = check(&database.options()).await.unwrap();
+    assert!(version.starts_with(|digit: char| digit.is_ascii_digit()), "{version}");
+    let tables = database.connect().await.fetch_all("SHOW TABLES").await.unwrap();
+    assert!(tables.is_empty(), "to look changes nothing");
     let nowhere = Options::new(format!("{}/anser_test_there_is_none", database.server));
     let refused = Mysql::open(nowhere).await.err();
     let missing = matches!(&refused, Some(OpenError::Store(StoreError::Unavailable(_))));
