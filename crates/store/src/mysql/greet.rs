@@ -4,7 +4,7 @@
 use anser_proto::DeviceId;
 
 use super::failure::Failure;
-use super::hot::devices_into;
+use super::hot::device_into;
 use super::load::{DEVICE_COLUMNS, device};
 use super::script::Script;
 use super::tx::Tx;
@@ -41,7 +41,8 @@ pub(super) async fn greet(
         row.seen_at_ms = row.seen_at_ms.max(now_ms);
     }
     let mut script = Script::default();
-    devices_into(&mut script, set.devices.iter(), &set);
+    let row = set.devices.get(&id).expect("read above");
+    device_into(&mut script, (id, row), &set);
     tx.write_and_commit(script).await?;
     Ok(Some(greeting))
 }

@@ -26,7 +26,7 @@ pub(super) async fn commit(store: &Mysql, batch: &Batch) -> Result<Committed> {
 async fn attempt(store: &Mysql, tx: &mut Tx, batch: &Batch) -> Result<Committed, Failure> {
     let commands = apply::decode(batch);
     let mut set = load(tx, batch, &commands).await?;
-    let before = Before { heads: set.heads.clone(), sessions: set.sessions.clone() };
+    let before = Before::of(&set);
     let applied = apply::apply(&mut set, batch, commands, store.inner.limits);
     Failpoint::AfterNumber.reached();
 
@@ -45,13 +45,30 @@ async fn attempt(store: &Mysql, tx: &mut Tx, batch: &Batch) -> Result<Committed,
     Ok(Committed { outcomes, entries, sync: Some(started.elapsed()) })
 }
 
-/// What the rule changes without marking it.
+/// What the rule changes without marking it, or adds to.
 struct Before {
     heads: IdMap<UserId, Seq>,
     sessions: IdMap<DeviceId, Session>,
+    outbox_positions: IdMap<DeviceId, Seq>,
 }
 
 impl Before {
+    fn of(set: &WorkingSet) -> Self {
+        let positions = set.devices.iter().map(|(id, device)| (*id, device.outbox_position));
+        Self {
+            heads: set.heads.clone(),
+            sessions: set.sessions.clone(),
+            outbox_positions: positions.collect(),
+        }
+    }
+
+    /// The digests that a device got: one for each number it used, as far as they are kept.
+    fn new_digests<'d>(&self, id: &DeviceId, device: &'d Device) -> &'d [u64] {
+        let before = self.outbox_positions.get(id).copied().unwrap_or(0);
+        let new = usize::try_from(device.outbox_position - before).unwrap_or(usize::MAX);
+        &device.digests[device.digests.len().saturating_sub(new)..]
+    }
+
     /// One statement for each table that changed. The rows that change are there, and locked: the
     /// inserts of rows with new values are how many rows are changed at once.
     fn changes(&self, set: &WorkingSet, applied: &Applied, now_ms: u64) -> Script {
@@ -60,7 +77,9 @@ impl Before {
             .devices
             .iter()
             .filter(|(id, device)| device.dirty || self.sessions.get(id) != set.sessions.get(id));
-        devices_into(&mut script, devices, set);
+        script.insert(DEVICE_GROWS, devices, |text, (id, device)| {
+            device_row(text, (*id, device), self.new_digests(id, device), set);
+        });
         let mut tops: IdMap<ConversationId, Seq> = IdMap::default();
         tops.extend(applied.messages.iter().map(|(id, conv_seq, _)| (*id, *conv_seq)));
         script.insert(CONVERSATION, tops, |text, (id, head)| {
@@ -92,26 +111,33 @@ impl Before {
     }
 }
 
-/// Stores devices and what became of their sessions.
-pub(super) fn devices_into<'d>(
+/// Stores a device, with all its digests, and what became of its session.
+pub(super) fn device_into(
     script: &mut Script,
-    devices: impl Iterator<Item = (&'d DeviceId, &'d Device)>,
+    (id, device): (DeviceId, &Device),
     set: &WorkingSet,
 ) {
-    script.insert(DEVICE, devices, |text, (id, device)| {
-        let (outbox, inbox) = (device.outbox_position, device.inbox_position);
-        numbers(text, [device.user.0, id.0, outbox, inbox, device.seen_at_ms]);
-        text.push(',');
-        bytes(
-            text,
-            device.digests.iter().map(|one| one.to_be_bytes()).collect::<Vec<_>>().as_flattened(),
-        );
-        text.push(',');
-        match set.sessions.get(id) {
-            Some(session) => numbers(text, [session.id.0, u64::from(session.over)]),
-            None => text.push_str("NULL,0"),
-        }
+    script.insert(DEVICE, [device], |text, device| {
+        device_row(text, (id, device), &device.digests, set);
     });
+}
+
+fn device_row(
+    text: &mut String,
+    (id, device): (DeviceId, &Device),
+    digests: &[u64],
+    set: &WorkingSet,
+) {
+    let (outbox, inbox) = (device.outbox_position, device.inbox_position);
+    numbers(text, [device.user.0, id.0, outbox, inbox, device.seen_at_ms]);
+    text.push(',');
+    let digests: Vec<[u8; 8]> = digests.iter().map(|digest| digest.to_be_bytes()).collect();
+    bytes(text, digests.as_flattened());
+    text.push(',');
+    match set.sessions.get(&id) {
+        Some(session) => numbers(text, [session.id.0, u64::from(session.over)]),
+        None => text.push_str("NULL,0"),
+    }
 }
 
 /// Stores entries, and the heads that they moved.
@@ -134,6 +160,15 @@ const DEVICE: (&str, &str) = (
     " ON DUPLICATE KEY UPDATE outbox_position = VALUES(outbox_position), \
      inbox_position = VALUES(inbox_position), seen_at_ms = VALUES(seen_at_ms), \
      digests = VALUES(digests), session = VALUES(session), session_over = VALUES(session_over)",
+);
+/// As [`DEVICE`], but the digests are added to those that are there, of which the last 64 stay: they
+/// are the longest part of the row, and few of them are new.
+const DEVICE_GROWS: (&str, &str) = (
+    DEVICE.0,
+    " ON DUPLICATE KEY UPDATE outbox_position = VALUES(outbox_position), \
+     inbox_position = VALUES(inbox_position), seen_at_ms = VALUES(seen_at_ms), \
+     digests = RIGHT(CONCAT(digests, VALUES(digests)), 512), \
+     session = VALUES(session), session_over = VALUES(session_over)",
 );
 const CONVERSATION: (&str, &str) = (
     "INSERT INTO im_conversation (conversation, kind, is_open, key_version, head) VALUES ",

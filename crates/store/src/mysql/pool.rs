@@ -22,6 +22,7 @@ pub(super) struct Pool {
     /// The last used one is the last.
     idle: Mutex<Vec<Idle>>,
     room: Arc<Semaphore>,
+    connections_max: u32,
     /// What is to be known of the server was told.
     doubted: AtomicBool,
 }
@@ -40,9 +41,11 @@ pub(super) struct Conn {
 
 impl Pool {
     pub(super) fn new(options: MySqlConnectOptions, connections_max: usize, weak: bool) -> Self {
-        let room = Arc::new(Semaphore::new(connections_max.max(1)));
+        let connections_max = u32::try_from(connections_max.max(1)).unwrap_or(u32::MAX);
+        let room = Arc::new(Semaphore::new(connections_max as usize));
         let doubted = AtomicBool::new(false);
-        Self { options, weak_durability: weak, idle: Mutex::default(), room, doubted }
+        let (weak_durability, idle) = (weak, Mutex::default());
+        Self { options, weak_durability, idle, room, connections_max, doubted }
     }
 
     /// A connection that is not in a transaction.
@@ -84,7 +87,9 @@ impl Pool {
 
     /// Waits for what is under way, and lets nothing begin.
     pub(super) async fn close(&self) {
+        let all = self.room.acquire_many(self.connections_max).await;
         self.room.close();
+        drop(all);
         let idle = std::mem::take(&mut *self.idle());
         for one in idle {
             let _ = one.connection.close().await;

@@ -166,6 +166,33 @@ async fn a_cancelled_commit_leaves_nothing() {
     assert_eq!(messages(&world, bob.user).await, [(1, 1)]);
 }
 
+/// Closing waits for what is under way.
+#[tokio::test]
+async fn a_store_closes_after_its_last_commit() {
+    let Some(database) = Database::new() else { return };
+    let world = World::open(&database).await;
+    let (alice, bob, conversation) = world.friends().await;
+    let mut hand = database.connect().await;
+    hand.execute("START TRANSACTION").await.unwrap();
+    let held = format!("SELECT * FROM im_inbox_head WHERE user = {} FOR UPDATE", bob.user.0);
+    hand.execute(AssertSqlSafe(held)).await.unwrap();
+    let store = database.store().await;
+    let committing = tokio::spawn({
+        let (store, send) = (store.clone(), alice.send(1, conversation, "the last"));
+        async move { store.commit(Batch { records: vec![send], now_ms: 5 }).await }
+    });
+    wait_for_one_at(LOCKS_INBOXES, &database, &mut hand).await;
+    let closing = tokio::spawn(async move { store.close().await });
+    for _ in 0..20 {
+        hand.execute("DO 1").await.unwrap();
+    }
+    assert!(!closing.is_finished(), "it waits");
+    hand.execute("ROLLBACK").await.unwrap();
+    closing.await.unwrap().unwrap();
+    assert!(committing.is_finished(), "and then no longer");
+    assert_eq!(committing.await.unwrap().unwrap().outcomes, [Outcome::Applied]);
+}
+
 /// What fails for good is undone at once, though its connection is used again.
 #[tokio::test]
 async fn a_failed_commit_leaves_no_locks() {
