@@ -8,12 +8,15 @@ cargo=${CARGO:-cargo}
 # Seconds that one test may take. They give up waiting after 30 s by themselves.
 limit=120
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+. ci/services.sh
+trap 'rm -f "$log"; end_services' EXIT
 passed=0 failed=0
 
 # A test that needs a tool must not pass because the tool is missing.
 export ANSER_TEST_ALL=1 RUST_BACKTRACE=0
 unset ANSER_FAULT
+
+start_services || exit 1
 
 declare -A binary
 build() { # PACKAGE CARGO-ARGUMENTS...

@@ -8,7 +8,8 @@ cargo=${CARGO:-cargo}
 tools=${XDG_CACHE_HOME:-$HOME/.cache}/anser/tools
 deny_version=0.20.2
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+. ci/services.sh
+trap 'rm -f "$log"; end_services' EXIT
 passed=0 failed=0 skipped=0
 
 # Tests that need a tool fail without it here; `cargo test` alone lists them as left out.
@@ -49,29 +50,6 @@ tests() { # NAME COMMAND...
     fi
 }
 
-install() { # PACKAGE
-    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
-        echo "== installing $1"
-        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$1" >/dev/null
-    fi
-}
-
-need() { # COMMAND PACKAGE
-    command -v "$1" >/dev/null && return
-    install "$2"
-    command -v "$1" >/dev/null && return
-    echo "== $1 is missing; install the package $2"
-    exit 1
-}
-
-need_file() { # FILE PACKAGE
-    [ -e "$1" ] && return
-    install "$2"
-    [ -e "$1" ] && return
-    echo "== $1 is missing; install the package $2"
-    exit 1
-}
-
 need cc build-essential
 need strace strace
 # What `anser torture` breaks things with.
@@ -86,6 +64,8 @@ if ! "$tools/bin/cargo-deny" --version 2>/dev/null | grep -qx "cargo-deny $deny_
     echo "== installing cargo-deny $deny_version"
     $cargo install --quiet --locked --root "$tools" --version "$deny_version" cargo-deny || exit 1
 fi
+
+start_services || exit 1
 
 check "format" $cargo fmt --all --check
 check "clippy" $cargo clippy --locked --workspace --all-targets -- -D warnings

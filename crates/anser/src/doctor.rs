@@ -4,9 +4,10 @@ use std::{fmt, fs, net::TcpListener, os::unix::fs::PermissionsExt as _, path::Pa
 
 use anser_client::proto::rest::admin::Status;
 use anser_server::{
-    config::{Config, Registration},
+    config::{Config, Registration, StoreUrl},
     secrets::{self, Secrets},
 };
+use anser_store::mysql;
 use rustix::process::{Resource, getrlimit};
 use serde_json::json;
 
@@ -92,8 +93,13 @@ async fn check(config: &Config, global: &Global, findings: &mut Vec<Finding>) {
         return;
     }
     findings.push(permissions(data_dir));
-    findings.push(filesystem(data_dir));
-    findings.push(free_space(config));
+    match &config.store.url {
+        Some(url) => findings.push(store(url).await),
+        None => {
+            findings.push(filesystem(data_dir));
+            findings.push(free_space(config));
+        }
+    }
     findings.push(master_key(data_dir));
     findings.push(exported(data_dir));
     findings.push(file_limit());
@@ -137,6 +143,18 @@ fn permissions(data_dir: &Path) -> Finding {
         }
     }
     ok(what, "only the server's user can read the data and the secrets")
+}
+
+/// The server that holds the data.
+async fn store(url: &StoreUrl) -> Finding {
+    let what = "store";
+    match mysql::check(&mysql::Options::new(url.reveal())).await {
+        Ok((version, None)) => ok(what, version),
+        Ok((version, Some(doubt))) => warn(what, version, doubt),
+        Err(error) => {
+            fail(what, error.to_string(), "see store.url, and the settings of that server")
+        }
+    }
 }
 
 fn filesystem(data_dir: &Path) -> Finding {

@@ -116,10 +116,34 @@ pub struct Ops {
 /// The database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
+    /// The server that holds the data; `None`: the embedded database.
+    pub url: Option<StoreUrl>,
     /// Memory for caches and write buffers.
     pub memory_bytes: u64,
     /// Below this free space commands are refused.
     pub disk_floor_bytes: u64,
+}
+
+/// A URL that may hold a password, which does not get into logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoreUrl(String);
+
+impl StoreUrl {
+    /// The URL of a store.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self(url.into())
+    }
+
+    /// With its password.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&load::without_password(&self.0))
+    }
 }
 
 /// How long things are kept.
@@ -191,7 +215,7 @@ impl Default for Ops {
 
 impl Default for Store {
     fn default() -> Self {
-        Self { memory_bytes: 128 * 1024 * 1024, disk_floor_bytes: 512 * 1024 * 1024 }
+        Self { url: None, memory_bytes: 128 * 1024 * 1024, disk_floor_bytes: 512 * 1024 * 1024 }
     }
 }
 

@@ -11,6 +11,7 @@ use anser_proto::rest;
 use anser_store::{
     Store,
     embedded::{Embedded, FreeSpace},
+    mysql::Mysql,
 };
 use anyhow::Context as _;
 use tokio::task::JoinSet;
@@ -23,7 +24,7 @@ use crate::{
         admin::{self, Admin},
     },
     config::{self, Config},
-    connector::{self, Connector, Registry, WEBSOCKET_PATH},
+    connector::{self, Connector, Registry, WEBSOCKET_PATH, sweep},
     link, metrics,
     ops::{self, Ops, Ready},
     presence,
@@ -43,6 +44,8 @@ const DATABASE: &str = "db";
 pub struct Node {
     config: Config,
     store: Arc<dyn Store>,
+    /// Where the answer to a commit can get lost, and its doorbell with it.
+    swept: Option<Arc<Registry>>,
     queue: Arc<Queue>,
     ready: Ready,
     transfer: Transfer,
@@ -91,12 +94,13 @@ impl Node {
         free_space: Option<FreeSpace>,
     ) -> anyhow::Result<Self> {
         let metrics = metrics::install()?;
-        let store = open_store(&config, free_space)?;
+        let store = open_store(&config, free_space).await?;
         let meta = store.meta().await?;
         check_master_key(&*store, &secrets).await?;
 
         let queue = Arc::new(Queue::default());
         let registry = Arc::new(Registry::default());
+        let swept = config.store.url.is_some().then(|| registry.clone());
         let link = link::Handle::local(registry.clone());
         let presence = presence::Handle::local(registry.clone());
         let transfer = Transfer::new(queue.clone(), store.clone(), link.clone());
@@ -147,7 +151,19 @@ impl Node {
             ops: ops.local_addr(),
             admin: admin_path,
         };
-        Ok(Self { config, store, queue, ready, transfer, connector, api, admin, ops, addresses })
+        Ok(Self {
+            config,
+            store,
+            swept,
+            queue,
+            ready,
+            transfer,
+            connector,
+            api,
+            admin,
+            ops,
+            addresses,
+        })
     }
 
     /// Where it listens.
@@ -161,7 +177,9 @@ impl Node {
     /// # Errors
     /// A part failed.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { config, store, queue, ready, transfer, connector, api, admin, ops, .. } = self;
+        let Self {
+            config, store, swept, queue, ready, transfer, connector, api, admin, ops, ..
+        } = self;
         let (front_stop, ops_stop) = (CancellationToken::new(), CancellationToken::new());
         let stopped = || front_stop.clone().cancelled_owned();
         let mut front = JoinSet::new();
@@ -169,6 +187,7 @@ impl Node {
         front.spawn(api.run(stopped()));
         front.spawn(admin.run(stopped()));
         let pruning = tokio::spawn(retention::run(store.clone(), config.retention.clone()));
+        let sweeping = swept.map(|all| tokio::spawn(sweep::run(store.clone(), all)));
         let health = tokio::spawn(ops.run(ops_stop.clone().cancelled_owned()));
         let mut commits = tokio::spawn(transfer.run());
         ready.set(true);
@@ -181,6 +200,7 @@ impl Node {
         info!("stopping");
         ready.set(false);
         pruning.abort();
+        sweeping.inspect(|task| task.abort());
         front_stop.cancel();
         let finish = async {
             while front.join_next().await.is_some() {}
@@ -207,12 +227,24 @@ impl Node {
     }
 }
 
-fn open_store(config: &Config, free_space: Option<FreeSpace>) -> anyhow::Result<Arc<dyn Store>> {
+async fn open_store(
+    config: &Config,
+    free_space: Option<FreeSpace>,
+) -> anyhow::Result<Arc<dyn Store>> {
+    let body_bytes_max = config.connector.body_bytes_max;
+    if let Some(url) = &config.store.url {
+        let options = anser_store::mysql::Options {
+            body_bytes_max,
+            ..anser_store::mysql::Options::new(url.reveal())
+        };
+        let store = Mysql::open(options).await;
+        return Ok(Arc::new(store.with_context(|| format!("store.url = {url:?}"))?));
+    }
     let path = database(&config.node.data_dir);
     let options = anser_store::embedded::Options {
         memory_bytes: config.store.memory_bytes,
         disk_floor_bytes: config.store.disk_floor_bytes,
-        body_bytes_max: config.connector.body_bytes_max,
+        body_bytes_max,
         free_space,
         ..anser_store::embedded::Options::new(&path)
     };

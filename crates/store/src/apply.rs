@@ -5,6 +5,7 @@
 //! writes all of it in one transaction, or throws all of it away.
 
 mod command;
+mod greet;
 mod receipt;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,8 @@ use anser_proto::id::NUMBER_MAX;
 use anser_proto::{Code, ConversationId, DeviceId, Seq, SessionId, UserId, wire};
 use bytes::Bytes;
 use prost::Message as _;
+
+pub(crate) use greet::{Bounds, greet};
 
 use crate::{Batch, Hash, Mark, NewEntry, Outcome, Record};
 

@@ -21,6 +21,8 @@ pub use accounts::*;
 pub use members::*;
 pub use p1_safe::*;
 pub use p2_once::*;
+#[cfg(test)]
+pub(crate) use p2_once::{by, greet};
 pub use p3_holes::*;
 pub use p5_resume::*;
 pub use p7_receipts::*;
@@ -31,7 +33,8 @@ pub use world::*;
 
 use p7_receipts::receipt;
 
-/// Makes a test of every promise for the factory that the expression gives.
+/// Makes a test of every promise for the factory that the expression gives; `None` leaves the test
+/// out, and the expression has said so.
 #[macro_export]
 macro_rules! contract {
     ($factory:expr) => {
@@ -93,7 +96,8 @@ macro_rules! contract {
             let seeds = $crate::contract::REGRESSION_SEEDS.iter().copied();
             let seeds = seeds.chain($crate::contract::SEEDS);
             for seed in seeds.chain([$crate::contract::fresh_seed()]) {
-                $crate::contract::random_operations(&$factory, seed).await;
+                let Some(factory) = $factory else { return };
+                $crate::contract::random_operations(&factory, seed).await;
             }
         }
     };
@@ -101,7 +105,8 @@ macro_rules! contract {
         $(
             #[tokio::test]
             async fn $name() {
-                $crate::contract::$name(&$factory).await;
+                let Some(factory) = $factory else { return };
+                $crate::contract::$name(&factory).await;
             }
         )*
     };

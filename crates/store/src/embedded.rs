@@ -23,7 +23,7 @@ mod shared;
 mod store;
 mod tail;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tx;
 mod writer;
 

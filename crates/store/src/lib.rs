@@ -2,14 +2,18 @@
 //!
 //! A verb is a transaction. Nothing that a verb answers or that a later read shows can be lost by a
 //! crash: verbs that write return after their sync. No row, engine or transaction type appears in a
-//! signature, so another engine can replace the embedded one unseen.
+//! signature, so one engine can replace another one unseen: [`embedded`] in a folder, [`mysql`] on a
+//! server.
 
 mod apply;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
 pub mod embedded;
+mod entry;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
+pub mod mysql;
+mod relation;
 mod types;
 
 use async_trait::async_trait;
@@ -21,7 +25,7 @@ use anser_proto::{ConversationId, DeviceId, Seq, SessionId, UserId};
 /// What went wrong in a store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Not now (shutting down, overloaded, no connection): nothing was consumed, try again.
+    /// Not now (shutting down, overloaded, no connection): try again.
     #[error("the store is not available: {0}")]
     Unavailable(String),
     /// The free space is below the floor: commands are refused until there is room.
@@ -54,7 +58,8 @@ pub trait Store: Send + Sync + 'static {
     /// All entries of the batch are in `Committed::entries`, ascending by seq within each user.
     ///
     /// # Errors
-    /// `DiskFull` and `Unavailable`: nothing of the batch was applied.
+    /// `DiskFull`: nothing of the batch was applied. `Unavailable`: nothing, or all of it, when the
+    /// answer of a store on another machine was lost; the same batch again tells by its repeats.
     async fn commit(&self, batch: Batch) -> Result<Committed>;
 
     /// Decides how a device that says Hello goes on; see [`Hello`] and [`Greeting`]. On an epoch
@@ -64,7 +69,8 @@ pub trait Store: Send + Sync + 'static {
     /// `outbox_digest` is that of command `outbox_position` (`wire::command_digest`), in any epoch;
     /// `None` when there is no such command, or it was skipped and never seen here.
     ///
-    /// From then on until [`Store::leave`], commands of other sessions of the device are refused
+    /// From then on until [`Store::leave`] (or the end of the store's process, where no session
+    /// outlives that), commands of other sessions of the device are refused
     /// with `replaced`, those that are under way included: what Greeting says of the outbox can
     /// be moved by this session alone. A session that something was refused to is over as well.
     ///

@@ -3,7 +3,7 @@
 //! Plain functions: no thread, no clock, no I/O. A batch that was begun is neither durable nor seen
 //! until [`Memory::sync`]; [`Memory::crash`] says how many of the begun ones had reached the disk
 //! before anybody was told. It is no engine to serve people from: accounts, tokens and the steps of
-//! making friends are left out, and the decision on a Hello follows `embedded/greet.rs`.
+//! making friends are left out.
 
 #[cfg(test)]
 mod tests;
@@ -15,7 +15,7 @@ use anser_proto::{Code, ConversationId, DeviceId, Seq, SessionId, UserId, fault:
 use bytes::Bytes;
 
 use crate::apply::{
-    self, Conversation, Device, IdMap, Limits, Member, NewRow, Session, WorkingSet,
+    self, Bounds, Conversation, Device, IdMap, Limits, Member, NewRow, Session, WorkingSet,
 };
 use crate::{
     Batch, Committed, Greeting, Hello, InboxPage, LiveSession, Mark, NewEntry, PageLimit, Swept,
@@ -215,31 +215,12 @@ impl Memory {
 
     /// As [`crate::Store::greet`].
     pub fn greet(&mut self, device: DeviceId, hello: &Hello, now_ms: u64) -> Option<Greeting> {
-        let epoch = self.now.epoch.clone();
         self.now.set.sessions.insert(device, Session::new(hello.session));
+        let user = self.owner(device)?;
+        let inbox = Bounds { head: self.head(user), floor: self.floor(user) };
         let row = self.now.set.devices.get_mut(&device)?;
         row.seen_at_ms = row.seen_at_ms.max(now_ms);
-        if hello.epoch != epoch && hello.outbox_trimmed > row.outbox_position {
-            row.outbox_position = hello.outbox_trimmed;
-            row.digests.clear();
-        }
-        let row = row.clone();
-        let (head, floor) = (self.head(row.user), self.floor(row.user));
-        let outbox_position = row.outbox_position;
-        let outbox_digest = row.digests.last().copied();
-        let reset = Greeting::Reset { epoch: epoch.clone(), head, outbox_position, outbox_digest };
-        if hello.epoch != epoch {
-            return Some(reset);
-        }
-        if hello.outbox_head < outbox_position {
-            return Some(Greeting::DeviceStale);
-        }
-        let new = hello.position == 0 && row.inbox_position > 0;
-        if new || hello.position > head || hello.position + 1 < floor {
-            return Some(reset);
-        }
-        let inbox_position = row.inbox_position.min(hello.position);
-        Some(Greeting::Welcome { head, floor, outbox_position, outbox_digest, inbox_position })
+        Some(apply::greet(&self.now.epoch, row, inbox, hello))
     }
 
     /// As [`crate::Store::sweep`].

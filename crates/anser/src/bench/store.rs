@@ -7,9 +7,10 @@ use std::{
 };
 
 use anser_proto::{ConversationId, DeviceId, Seq, SessionId, UserId, wire};
+use anser_server::config::StoreUrl;
 use anser_store::{
     Batch, NewDevice, NewUser, Outcome, Record, RelationAction, RelationChange, RelationOutcome,
-    Store, embedded::Embedded,
+    Store, embedded::Embedded, mysql::Mysql,
 };
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
@@ -30,8 +31,9 @@ const CONCURRENT_SETUPS: usize = 256;
 /// Options of `anser bench store`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// Which store
-    #[arg(long, value_enum, default_value_t = Engine::Embedded, value_name = "URL")]
+    /// Which store: "embedded", in a folder of its own, or mysql://user:password@host:port/database,
+    /// an empty database that is filled and stays
+    #[arg(long, default_value = "embedded", value_parser = engine, value_name = "URL")]
     pub(crate) store: Engine,
     /// Tasks that commit batches, each waiting for its own
     #[arg(long, default_value_t = 1)]
@@ -54,10 +56,37 @@ pub(crate) struct Options {
 }
 
 /// The stores that there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Engine {
-    /// The embedded one, in a folder of its own
+    /// The embedded one
     Embedded,
+    /// One on a server
+    Mysql(StoreUrl),
+}
+
+fn engine(text: &str) -> Result<Engine, String> {
+    match text {
+        "embedded" => Ok(Engine::Embedded),
+        url if url.starts_with("mysql://") => Ok(Engine::Mysql(StoreUrl::new(url))),
+        _ => Err("is neither embedded nor a mysql:// URL".into()),
+    }
+}
+
+impl Engine {
+    async fn open(&self, folder: &Folder) -> anyhow::Result<Arc<dyn Store>> {
+        match self {
+            Self::Embedded => {
+                let path = folder.path().join("db");
+                let mut settings = anser_store::embedded::Options::new(path);
+                settings.memory_bytes = anser_server::config::Store::default().memory_bytes;
+                Ok(Arc::new(Embedded::open(settings)?))
+            }
+            Self::Mysql(url) => {
+                let settings = anser_store::mysql::Options::new(url.reveal());
+                Ok(Arc::new(Mysql::open(settings).await?))
+            }
+        }
+    }
 }
 
 impl Default for Options {
@@ -91,11 +120,7 @@ struct Sender {
 pub(super) async fn run(options: &Options) -> anyhow::Result<Report> {
     let folder = Folder::create(options.dir.as_deref())?;
     let floor = floor::measure(folder.path(), options.batch, options.size)?;
-    let mut settings = anser_store::embedded::Options::new(folder.path().join("db"));
-    settings.memory_bytes = anser_server::config::Store::default().memory_bytes;
-    let store: Arc<dyn Store> = match options.store {
-        Engine::Embedded => Arc::new(Embedded::open(settings)?),
-    };
+    let store = options.store.open(&folder).await?;
     let senders = make_senders(&store, options.users / 2).await?;
 
     let before = store.stats();

@@ -10,7 +10,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{Config, Registration};
+use super::{Config, Registration, StoreUrl};
 use crate::proxy::TrustedProxies;
 
 /// One key.
@@ -110,8 +110,10 @@ keys! {
     ops.listen = "\"127.0.0.1:7402\"", address,
         "Where /livez, /readyz and /metrics listen. For this machine's monitoring, not for clients.";
 
+    store.url = "\"\"", store_url,
+        "mysql://user:password@host:port/database of a MySQL 8 or MariaDB 10.6 server (or later ones) that\nholds the data; empty: the embedded database in the data folder. The database must exist, its tables\nare made. The password is better given by the variable than in this file.";
     store.memory_bytes = "\"128 MiB\"", bytes,
-        "Memory for caches and write buffers of the database. More makes reading old history faster.";
+        "Memory for caches and write buffers of the embedded database. More makes reading old history faster.";
     store.disk_floor_bytes = "\"512 MiB\"", bytes,
         "Below this free space new commands are refused, so that what is stored stays safe.";
 
@@ -164,6 +166,15 @@ fn bytes_usize(text: &str) -> Result<usize, String> {
 
 fn optional(text: &str) -> Result<Option<String>, String> {
     Ok((!text.is_empty()).then(|| text.to_owned()))
+}
+
+fn store_url(text: &str) -> Result<Option<StoreUrl>, String> {
+    match text {
+        "" => Ok(None),
+        url if url.starts_with("mysql://") => Ok(Some(StoreUrl::new(url))),
+        // Not the text itself: there may be a password in it.
+        _ => Err("is not of the form mysql://user:password@host:port/database".into()),
+    }
 }
 
 fn list(text: &str) -> Result<Vec<String>, String> {

@@ -32,7 +32,7 @@ pub enum Source {
 pub struct Setting {
     /// `section.name`.
     pub key: String,
-    /// The text that was given, or the default's.
+    /// The text that was given, or the default's; a password in a URL is left out.
     pub value: String,
     /// Where it came from.
     pub source: Source,
@@ -207,7 +207,7 @@ impl Loader {
             key: key.path(),
             why,
         })?;
-        self.settings[index] = Setting { key: key.path(), value: value.to_owned(), source };
+        self.settings[index] = Setting { key: key.path(), value: without_password(value), source };
         Ok(())
     }
 }
@@ -221,6 +221,16 @@ impl std::fmt::Display for Source {
             Self::Flag(flag) => f.write_str(flag),
         }
     }
+}
+
+/// A text as it may be shown: the password of a URL is replaced.
+pub(super) fn without_password(text: &str) -> String {
+    let parts = text.split_once("://").and_then(|(scheme, rest)| {
+        let (login, place) = rest.rsplit_once('@')?;
+        let (user, _) = login.split_once(':')?;
+        Some(format!("{scheme}://{user}:…@{place}"))
+    });
+    parts.unwrap_or_else(|| text.to_owned())
 }
 
 /// A variable that is a key's but for the second underscore would be ignored in silence.

@@ -93,3 +93,20 @@ fn lists_are_lists_in_file_and_environment() {
     let variables = [("ANSER_API__CORS_ORIGINS", "https://a.example, https://b.example")];
     assert_eq!(load("", &variables).expect("a configuration").api.cors_origins, expected);
 }
+
+#[test]
+fn the_password_of_the_store_is_not_shown() {
+    let url = "mysql://anser:p:a@ss@db.example.com:3306/anser";
+    let mut loader = Loader::default();
+    let variable = ("ANSER_STORE__URL".to_owned(), url.to_owned());
+    loader.environment([variable]).expect("a variable");
+    let settings = loader.settings();
+    let shown = settings.iter().find(|setting| setting.key == "store.url").expect("a setting");
+    assert_eq!(shown.value, "mysql://anser:…@db.example.com:3306/anser");
+    let config = loader.finish().expect("a configuration");
+    assert!(!format!("{config:?}").contains("ss@"), "{config:?}");
+    assert_eq!(config.store.url.expect("a URL").reveal(), url);
+    let refused = refusal("[store]\nurl = \"postgres://anser:secret@host/anser\"", &[]);
+    assert!(refused.contains("store.url is not of the form mysql://"), "{refused}");
+    assert!(!refused.contains("secret"), "{refused}");
+}

@@ -99,6 +99,8 @@ pub async fn p5_a_reset_skips_forgotten_commands(factory: &dyn Factory) {
     assert_eq!(world.positions(alice).await.0, 7);
     let one = world.one(alice.send(1, conversation, "one")).await;
     assert_eq!(one, Outcome::Refused(anser_proto::Code::DeviceStale), "nothing to compare with");
+    // What was refused ended its session, where that outlived the restart.
+    world.greet(alice, hello("before the restore", 40, 9, 7)).await;
     let outcomes =
         world.commit(vec![alice.send(8, conversation, "8"), alice.send(8, conversation, "8")]);
     assert_eq!(outcomes.await.outcomes, [Outcome::Applied, Outcome::Repeat]);

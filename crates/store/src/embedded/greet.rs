@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use anser_proto::fault::Fault;
 use anser_proto::{Code, DeviceId, UserId};
 
 use super::engine::{self, Engine};
 use super::keys;
 use super::rows::DeviceRow;
 use super::tx::Tx;
+use crate::apply::{self, Bounds};
 use crate::{Greeting, Hello, LiveSession, Result, Swept};
 
 /// What a Hello needs.
@@ -29,62 +29,32 @@ pub(super) fn decide(
     now_ms: u64,
 ) -> Result<Decision> {
     let view = engine.view();
-    let Some(row) = engine::device(&view, device)? else { return Ok(Decision::Done(None)) };
-    let user = UserId(row.user);
-    let reset = |head| Greeting::Reset {
-        epoch: engine.epoch.clone(),
-        head,
-        outbox_position: row.outbox_position,
-        outbox_digest: last_digest(&row),
-    };
-    let head = view.inbox_head(user)?;
-    let greeting = if hello.epoch != engine.epoch {
-        if hello.outbox_trimmed > row.outbox_position {
-            return Ok(Decision::Skip);
-        }
-        reset(head)
-    } else if hello.outbox_head < row.outbox_position {
-        return Ok(Decision::Done(Some(Greeting::DeviceStale)));
-    } else {
-        let floor = view.floor(user)?;
-        // A device that knows nothing, of an inbox that it is known to start after: a new one.
-        let new = hello.position == 0 && row.inbox_position > 0;
-        if new || hello.position > head || hello.position + 1 < floor {
-            reset(head)
-        } else {
-            // Without dedup nothing is remembered of what was applied either.
-            let forgets = Fault::NoDedup.is_on();
-            let position = if forgets { hello.outbox_trimmed } else { row.outbox_position };
-            Greeting::Welcome {
-                head,
-                floor,
-                outbox_position: position,
-                outbox_digest: last_digest(&row).filter(|_| !forgets),
-                inbox_position: row.inbox_position.min(hello.position),
-            }
-        }
-    };
+    let Some(mut row) = view.device(device)? else { return Ok(Decision::Done(None)) };
+    let inbox = Bounds { head: view.inbox_head(row.user)?, floor: view.floor(row.user)? };
+    let position = row.outbox_position;
+    let greeting = apply::greet(&engine.epoch, &mut row, inbox, hello);
+    if row.outbox_position != position {
+        return Ok(Decision::Skip);
+    }
     let fresh = now_ms < row.seen_at_ms.saturating_add(SEEN_EVERY_MS);
-    Ok(if fresh { Decision::Done(Some(greeting)) } else { Decision::Seen(greeting) })
+    let done = fresh || greeting == Greeting::DeviceStale;
+    Ok(if done { Decision::Done(Some(greeting)) } else { Decision::Seen(greeting) })
 }
 
-/// Sets `outbox_position` to what the device forgot, so that no number is used twice, and resets.
+/// Sets `outbox_position` to what the device forgot, and resets.
 pub(super) fn skip(
     tx: &mut Tx<'_>,
     device: DeviceId,
     hello: &Hello,
     now_ms: u64,
 ) -> Result<Option<Greeting>> {
-    let Some(mut row) = engine::device(tx, device)? else { return Ok(None) };
-    let trimmed = hello.outbox_trimmed.min(anser_proto::id::NUMBER_MAX - 1);
-    if trimmed > row.outbox_position {
-        row.outbox_position = trimmed;
-        // Nothing is known of the commands that were skipped.
-        row.digests = Vec::new();
-    }
+    let Some(row) = engine::device(tx, device)? else { return Ok(None) };
+    let mut row = apply::Device::from(row);
+    let inbox = Bounds { head: tx.inbox_head(row.user)?, floor: engine::floor(tx, row.user)? };
+    let greeting = apply::greet(&tx.view.engine.epoch, &mut row, inbox, hello);
     row.seen_at_ms = row.seen_at_ms.max(now_ms);
-    tx.put(&keys::device(device), &row);
-    Ok(Some(reset_of(tx, &row)?))
+    tx.put(&keys::device(device), &DeviceRow::from(&row));
+    Ok(Some(greeting))
 }
 
 /// Looks at sessions in one snapshot. Whom a device said Hello to elsewhere nobody has to be told:
@@ -102,20 +72,6 @@ pub(super) fn sweep(engine: &Engine, sessions: &[LiveSession]) -> Result<Swept> 
         }
     }
     Ok(swept)
-}
-
-fn reset_of(tx: &Tx<'_>, row: &DeviceRow) -> Result<Greeting> {
-    Ok(Greeting::Reset {
-        epoch: tx.view.engine.epoch.clone(),
-        head: tx.inbox_head(UserId(row.user))?,
-        outbox_position: row.outbox_position,
-        outbox_digest: last_digest(row),
-    })
-}
-
-/// The digest of command `outbox_position`: the list ends with it, or is empty after a skip.
-fn last_digest(row: &DeviceRow) -> Option<u64> {
-    row.digests.last().copied()
 }
 
 /// How far `seen_at` may lag: retention counts in days.

@@ -6,9 +6,10 @@ use bytes::Bytes;
 
 use super::engine::{self, Rows as _, View, broken};
 use super::keys;
-use super::read::{checked, message_of};
+use super::read::checked;
 use super::relations::user_view;
 use super::rows::{self, PeerRow, RelationRow};
+use crate::entry::message_of;
 use crate::{Conversation, Member, Relation, Result, Snapshot, StoreError, UserView, apply};
 
 /// Relations that the user sees or saw as more than nothing. A row where somebody blocked a user

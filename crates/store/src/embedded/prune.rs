@@ -10,11 +10,11 @@ use anser_proto::{Seq, UserId};
 use fjall::Readable as _;
 
 use super::engine::{Engine, Rows, View, broken};
-use super::read::message_of;
 use super::rows::{DeviceRow, FloorRow};
 use super::tx::Tx;
 use super::{Embedded, engine, keys};
 use crate::Result;
+use crate::entry::message_of;
 
 /// A piece of one inbox that can go: `from ..= to`.
 struct Piece {

@@ -1,6 +1,5 @@
-//! Changes of relations. One row per pair says what each of the two does (asks, blocks) and whether
-//! they are friends; what each of them *sees* follows from it, and an entry is left where the sight
-//! changed. A block is never seen by the blocked one: their view is that of not being friends.
+//! Changes of relations. One row per pair holds their [`Ties`] and keys; an entry is left where what
+//! one of them sees changed.
 
 use anser_proto::wire::{self, RelationState, entry};
 use anser_proto::{Code, ConversationId, UserId};
@@ -11,6 +10,7 @@ use super::keys;
 use super::rows::{self, ConversationRow, MemberRow, PeerRow, RelationRow, UserRow};
 use super::tx::Tx;
 use crate::apply::encode_entry;
+use crate::relation::{self, Effect, Ties};
 use crate::{
     NewEntry, Relation, RelationAction, RelationChange, RelationOutcome, Result, UserView,
 };
@@ -20,14 +20,6 @@ struct Pair {
     id: ConversationId,
     row: RelationRow,
     actor_is_low: bool,
-}
-
-/// What an action does to the row.
-enum Effect {
-    Nothing,
-    Changed,
-    Befriended,
-    Refused,
 }
 
 pub(super) fn change(tx: &mut Tx<'_>, change: &RelationChange) -> Result<RelationOutcome> {
@@ -41,7 +33,9 @@ pub(super) fn change(tx: &mut Tx<'_>, change: &RelationChange) -> Result<Relatio
         return Ok(RelationOutcome::Refused(Code::RelationState));
     };
     let mut pair = Pair { row: before.row.clone(), ..before };
-    let effect = pair.act(change.action);
+    let mut ties = pair.row.ties();
+    let effect = ties.act(pair.actor_is_low, change.action);
+    pair.row.set_ties(ties);
     match effect {
         Effect::Refused => return Ok(RelationOutcome::Refused(Code::RelationState)),
         Effect::Nothing => {
@@ -88,8 +82,7 @@ fn load(tx: &Tx<'_>, actor: UserId, peer: UserId, action: RelationAction) -> Res
         let row = tx.row("relation", &keys::relation(id))?;
         return Ok(row.map(|row| Pair { id, row, actor_is_low }));
     }
-    if !matches!(action, RelationAction::Request | RelationAction::Block | RelationAction::Befriend)
-    {
+    if !relation::begins(action) {
         return Ok(None);
     }
     let (low, high) = if actor_is_low { (actor, peer) } else { (peer, actor) };
@@ -159,46 +152,6 @@ impl PeerRow {
 }
 
 impl Pair {
-    fn act(&mut self, action: RelationAction) -> Effect {
-        use RelationAction as Action;
-        let view = self.row.view(self.actor_is_low);
-        let row = &mut self.row;
-        let (asks, blocks, peer_asks, peer_blocks) = match self.actor_is_low {
-            true => (&mut row.low_asks, &mut row.low_blocks, &mut row.high_asks, row.high_blocks),
-            false => (&mut row.high_asks, &mut row.high_blocks, &mut row.low_asks, row.low_blocks),
-        };
-        match (action, view) {
-            (Action::Request, RelationState::None) => *asks = true,
-            (Action::Request, RelationState::Incoming)
-            | (Action::Accept, RelationState::Incoming) => return self.befriend(),
-            (Action::Befriend, RelationState::Friends) => return Effect::Nothing,
-            (Action::Befriend, _) if !*blocks && !peer_blocks => return self.befriend(),
-            (Action::Decline, RelationState::Incoming) => *peer_asks = false,
-            (Action::Decline, RelationState::Requested) => *asks = false,
-            (Action::Remove, RelationState::Friends) => row.friends = false,
-            (Action::Unblock, RelationState::Blocked) => *blocks = false,
-            (Action::Block, RelationState::Blocked)
-            | (Action::Request, RelationState::Requested | RelationState::Friends)
-            | (Action::Accept, RelationState::Friends)
-            | (Action::Decline | Action::Remove, RelationState::None) => return Effect::Nothing,
-            (Action::Block, _) => {
-                // What the peer asks is kept: for them nothing changes but an end of being friends.
-                (*blocks, *asks) = (true, false);
-                row.friends = false;
-            }
-            (Action::Unblock, _) => return Effect::Nothing,
-            (Action::Request | Action::Accept | Action::Decline | Action::Remove, _)
-            | (Action::Befriend, _) => return Effect::Refused,
-        }
-        Effect::Changed
-    }
-
-    fn befriend(&mut self) -> Effect {
-        self.row.friends = true;
-        (self.row.low_asks, self.row.high_asks) = (false, false);
-        Effect::Befriended
-    }
-
     fn relation(&self, peer: UserId, peer_row: &UserRow) -> Relation {
         Relation {
             id: self.id,
@@ -210,23 +163,27 @@ impl Pair {
 }
 
 impl RelationRow {
-    /// What one of the two sees.
-    pub(super) fn view(&self, low: bool) -> RelationState {
-        let (asks, peer_asks, blocks) = match low {
-            true => (self.low_asks, self.high_asks, self.low_blocks),
-            false => (self.high_asks, self.low_asks, self.high_blocks),
-        };
-        match () {
-            () if blocks => RelationState::Blocked,
-            () if self.friends => RelationState::Friends,
-            () if asks => RelationState::Requested,
-            () if peer_asks => RelationState::Incoming,
-            () => RelationState::None,
+    fn ties(&self) -> Ties {
+        Ties {
+            friends: self.friends,
+            asks: [self.low_asks, self.high_asks],
+            blocks: [self.low_blocks, self.high_blocks],
         }
     }
 
+    fn set_ties(&mut self, ties: Ties) {
+        self.friends = ties.friends;
+        [self.low_asks, self.high_asks] = ties.asks;
+        [self.low_blocks, self.high_blocks] = ties.blocks;
+    }
+
+    /// What one of the two sees.
+    pub(super) fn view(&self, low: bool) -> RelationState {
+        self.ties().seen_by(low)
+    }
+
     fn key_version(&self) -> u32 {
-        u32::try_from(self.keys.len()).expect("nobody is befriended four billion times")
+        relation::key_version(self.keys.len())
     }
 }
 

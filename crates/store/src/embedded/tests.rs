@@ -10,6 +10,7 @@ mod jobs;
 mod kill;
 mod open;
 mod panic;
+mod sessions;
 mod tail;
 mod verbs;
 
@@ -24,10 +25,10 @@ use crate::Store;
 use crate::contract::Factory;
 
 /// A folder that stores are opened in.
-struct Folder(tempfile::TempDir);
+pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
@@ -81,4 +82,4 @@ impl Factory for Folder {
     }
 }
 
-crate::contract!(Folder::new());
+crate::contract!(Some(Folder::new()));
