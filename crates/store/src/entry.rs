@@ -1,5 +1,5 @@
-//! Entries as rows: what can be told from the first bytes of one, and which rows a page of a history
-//! is. Every engine stores the same bytes.
+//! Entries as rows: what can be told from the first bytes of one, and which rows a page of a
+//! history is. Every engine stores the same bytes.
 
 use anser_proto::wire;
 use anser_proto::{ConversationId, DeviceId, Seq, UserId};

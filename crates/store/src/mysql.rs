@@ -1,4 +1,5 @@
-//! The engine on a server: MySQL 8 or MariaDB 10.6 and later, one database, any number of processes.
+//! The engine on a server: MySQL 8 or MariaDB 10.6 and later, one database, any number of
+//! processes.
 //!
 //! Rows are locked where the embedded engine has its one writer: a batch locks what it needs, in an
 //! order that is the same everywhere, applies the shared rule (`apply.rs`) and commits. What the
@@ -6,8 +7,8 @@
 //! transaction that the server undid (deadlock), or whose end is not known because the answer was
 //! lost, is run again: what it had done then shows as repeats.
 //!
-//! Input: the verbs of [`Store`](crate::Store). Not here: copies of the data and who is the primary;
-//! that is the server's own business.
+//! Input: the verbs of [`Store`](crate::Store). Not here: copies of the data and who is the
+//! primary; that is the server's own business.
 
 mod accounts;
 mod devices;

@@ -1,5 +1,5 @@
-//! Changes of relations. One row per pair holds their [`Ties`] and keys; an entry is left where what
-//! one of them sees changed.
+//! Changes of relations. One row per pair holds their [`Ties`] and keys; an entry is left where
+//! what one of them sees changed.
 
 use anser_proto::wire::{self, RelationState, entry};
 use anser_proto::{Code, ConversationId, UserId};

@@ -161,8 +161,8 @@ const DEVICE: (&str, &str) = (
      inbox_position = VALUES(inbox_position), seen_at_ms = VALUES(seen_at_ms), \
      digests = VALUES(digests), session = VALUES(session), session_over = VALUES(session_over)",
 );
-/// As [`DEVICE`], but the digests are added to those that are there, of which the last 64 stay: they
-/// are the longest part of the row, and few of them are new.
+/// As [`DEVICE`], but the digests are added to those that are there, of which the last 64 stay:
+/// they are the longest part of the row, and few of them are new.
 const DEVICE_GROWS: (&str, &str) = (
     DEVICE.0,
     " ON DUPLICATE KEY UPDATE outbox_position = VALUES(outbox_position), \

@@ -46,7 +46,7 @@ impl Mysql {
     ///
     /// # Errors
     /// [`OpenError`] when the server is not to be reached within the patience of `options`, is too
-    /// old, or answers before data is on its disk; when the database was written by a newer version.
+    /// old, or answers before data is on its disk; when a newer version wrote the database.
     pub async fn open(options: Options) -> Result<Self, OpenError> {
         let connect = connect_options(&options)?;
         let pool = Arc::new(Pool::new(connect, options.connections_max, options.weak_durability));

@@ -110,8 +110,8 @@ impl Store for Mysql {
         range: HistoryRange,
         limit: usize,
     ) -> Result<Option<History>> {
-        let part = (range, limit);
-        in_transaction!(self, Mode::Snapshot, tx => read::history(&mut tx, user, conversation, part))
+        let (id, part) = (conversation, (range, limit));
+        in_transaction!(self, Mode::Snapshot, tx => read::history(&mut tx, user, id, part))
     }
 
     async fn prune(&self, older_than_ms: u64, rows_max: usize) -> Result<u64> {

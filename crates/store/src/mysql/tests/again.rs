@@ -214,8 +214,8 @@ async fn a_failed_commit_leaves_no_locks() {
     assert_eq!(store.commit(batch).await.unwrap().outcomes, [Outcome::Applied]);
 }
 
-/// The connection of a store that is at a statement which has to wait for a lock. (What InnoDB tells
-/// of waits is not asked: it is not renewed while it is asked again and again.)
+/// The connection of a store that is at a statement which has to wait for a lock. (What InnoDB
+/// tells of waits is not asked: it is not renewed while it is asked again and again.)
 pub(super) async fn wait_for_one_at(
     statement: &str,
     database: &Database,

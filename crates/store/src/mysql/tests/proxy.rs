@@ -61,7 +61,8 @@ async fn pass(mut near: TcpStream, mut far: TcpStream, plan: Arc<Plan>) {
                 }
                 let commits = said.ends_with(b"COMMIT;") || said.ends_with(b"COMMIT");
                 let one_less = |count: usize| count.checked_sub(1);
-                lose = commits && plan.lose_commits.fetch_update(Relaxed, Relaxed, one_less).is_ok();
+                let left = &plan.lose_commits;
+                lose = commits && left.fetch_update(Relaxed, Relaxed, one_less).is_ok();
                 if far.write_all(said).await.is_err() {
                     return;
                 }
