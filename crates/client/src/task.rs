@@ -46,8 +46,8 @@ pub(crate) struct Task {
 }
 
 /// A device that is replaced once may have been so by a Hello of its own, of a connection that it
-/// gave up and that was slow. Twice within this time: by another instance with the same storage, and
-/// two of them must not throw each other out for ever.
+/// gave up and that was slow. Twice within this time: by another instance with the same storage,
+/// and two of them must not throw each other out for ever.
 const REPLACED_TWICE: Duration = Duration::from_secs(600);
 
 /// What follows the end of a connection.

@@ -41,8 +41,8 @@ use world::World;
 ///   and every Welcome after that ended with `outbox_gap`, for ever.
 /// - 19, which every run begins with: an old copy of a device said Hello while commands of the time
 ///   that it lost were under way, and took their entries for its own.
-/// - 2480909023138284: a Hello of a connection that the device had given up came after its next one,
-///   which was ended with `replaced`, and the device stayed away for good.
+/// - 2480909023138284: a Hello of a connection that the device had given up came after its next
+///   one, which was ended with `replaced`, and the device stayed away for good.
 /// - 4496371334845557: a restored store skipped to the number that the original of a device had
 ///   forgotten; its old copy held another command under that number, and believed it applied.
 const REGRESSIONS: &[u64] = &[4_228_412_376_918_770, 2_480_909_023_138_284, 4_496_371_334_845_557];

@@ -1,5 +1,5 @@
-//! Finds what lost doorbells left: looks at the store for all sessions, again and again. Needed where
-//! somebody else commits too, or where the answer to a commit can get lost.
+//! Finds what lost doorbells left: looks at the store for all sessions, again and again. Needed
+//! where somebody else commits too, or where the answer to a commit can get lost.
 
 use std::{sync::Arc, time::Duration};
 
