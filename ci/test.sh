@@ -73,6 +73,9 @@ check "clippy, with faults" \
     $cargo clippy --locked --workspace --all-targets --features anser/faults -- -D warnings
 check "build" $cargo build --locked -p anser
 tests "tests" $cargo test --locked --workspace --no-fail-fast
+# Left out, and said so, are the few that look into the folder of the embedded database.
+tests "promises, with the data on MySQL" env ANSER_TEST_STORE=mysql \
+    $cargo test --locked -p anser --test it --no-fail-fast -- promises connections hostile
 check "documentation" env RUSTDOCFLAGS="-D warnings" $cargo doc --locked --workspace --no-deps
 check "licences, bans, sources" "$tools/bin/cargo-deny" --locked check bans licenses sources
 

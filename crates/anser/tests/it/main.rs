@@ -11,6 +11,7 @@ mod operator;
 mod promises;
 mod proxies;
 mod scripts;
+mod several;
 mod support;
 mod tidy;
 mod torture;

@@ -1,6 +1,7 @@
 //! What the tests are written with.
 
 pub(crate) mod audit;
+pub(crate) mod database;
 pub(crate) mod left_out;
 pub(crate) mod people;
 pub(crate) mod port;

@@ -11,7 +11,7 @@ use std::{
 
 use anser_proto::seal::Key;
 use anser_server::{
-    config::Config,
+    config::{Config, StoreUrl},
     node::{self, Node},
     secrets::{MasterKey, Secrets},
 };
@@ -19,7 +19,7 @@ use anser_store::embedded;
 use tokio::{sync::oneshot, task::JoinHandle};
 
 pub(crate) use super::site::Account;
-use super::{port, site::Site};
+use super::{database::Database, port, site::Site};
 
 /// A running server with its own data folder.
 pub(crate) struct Server {
@@ -27,6 +27,8 @@ pub(crate) struct Server {
     config: Config,
     secrets: Secrets,
     free_bytes: Arc<AtomicU64>,
+    /// Its database where that is not in its folder.
+    _database: Option<Database>,
     running: Option<(oneshot::Sender<()>, JoinHandle<anyhow::Result<()>>)>,
 }
 
@@ -46,6 +48,14 @@ impl Server {
 
     /// Starts with a changed configuration.
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let secrets = Secrets {
+            master_key: MasterKey::new(*Key::random().bytes()),
+            server_api_key: anser_server::token::mint("anser_api_"),
+        };
+        Self::start_as(secrets, change).await
+    }
+
+    async fn start_as(secrets: Secrets, change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut config = Config::default();
         config.node.data_dir = folder.path().join("data");
@@ -54,11 +64,9 @@ impl Server {
         {
             *listen = port::free();
         }
+        let database = Database::elsewhere();
+        config.store.url = database.as_ref().map(|database| StoreUrl::new(database.url()));
         change(&mut config);
-        let secrets = Secrets {
-            master_key: MasterKey::new(*Key::random().bytes()),
-            server_api_key: anser_server::token::mint("anser_api_"),
-        };
         let free_bytes = Arc::new(AtomicU64::new(u64::MAX));
         let node = bind(&config, &secrets, &free_bytes).await;
         let addresses = node.addresses().clone();
@@ -72,7 +80,14 @@ impl Server {
             admin: addresses.admin,
             folder,
         };
-        Self { site, config, secrets, free_bytes, running: Some(run(node)) }
+        let running = Some(run(node));
+        Self { site, config, secrets, free_bytes, _database: database, running }
+    }
+
+    /// Starts another one on the same database, with the same secrets.
+    pub(crate) async fn start_beside(&self) -> Self {
+        let (url, secrets) = (self.config.store.url.clone(), self.secrets.clone());
+        Self::start_as(secrets, |config| config.store.url = url).await
     }
 
     /// For tests that send more than a person types.
