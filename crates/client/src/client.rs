@@ -102,9 +102,10 @@ impl Client {
             return Err(Error::new(ErrorKind::NotFriends, "you are not friends (any more)"));
         }
         let client_seq = local.model.outbox.head() + 1;
-        let (command, text) = seal(&local.model, conversation, client_seq, text.into())?;
+        let content = Content::Text(text.into());
+        let command = seal(&local.model, conversation, client_seq, &content)?;
         let handle = SendHandle::new(client_seq);
-        let mut item = Item::new(command, Some(Content::Text(text)));
+        let mut item = Item::new(command, Some(content));
         item.handle = Some(handle.clone());
         local.enqueue(item)?;
         drop(local);

@@ -6,7 +6,10 @@ mod queue;
 use anser_proto::{Code, ConversationId, DeviceId, Seq, UserId, rest, wire};
 
 pub use queue::Events;
+
 pub(crate) use queue::Queue;
+
+use crate::file::File;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,6 +109,8 @@ pub struct Waiting {
 pub enum Content {
     /// A text.
     Text(String),
+    /// A file: its bytes are on the server.
+    File(File),
     /// A kind of message that this version does not know.
     Unknown,
     /// The body does not open.

@@ -59,6 +59,7 @@ mod client;
 mod credentials;
 mod error;
 mod event;
+mod file;
 mod handle;
 mod history;
 mod model;
@@ -75,6 +76,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use event::{
     ConnectionState, Content, Event, Events, Message, Relation, RelationState, Unreadable, Waiting,
 };
+pub use file::File;
 pub use handle::{Failure, SendHandle, SendState};
 pub use history::Page;
 pub use rest::{Authorized, Range, RelationAction, Rest};

@@ -19,6 +19,7 @@ use self::conversation::Conversation;
 use crate::{
     error::{Error, ErrorKind, Result},
     event::{Content, Event, Message, Relation, RelationState, Unreadable, Waiting},
+    file::File,
     handle::SendState,
     outbox::Outbox,
     storage::{Change, Identity, Saved, SavedRelation, Watermarks},
@@ -322,6 +323,10 @@ impl Model {
         Ok(match wire::Content::decode(&opened[..]) {
             Ok(wire::Content { kind: Some(wire::content::Kind::Text(text)) }) => {
                 Content::Text(text.text)
+            }
+            Ok(wire::Content { kind: Some(wire::content::Kind::File(file)) }) => {
+                File::from_wire(file)
+                    .map_or(Content::Unreadable(Unreadable::Malformed), Content::File)
             }
             Ok(wire::Content { kind: None }) => Content::Unknown,
             Err(_) => Content::Unreadable(Unreadable::Malformed),

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    event::{ConnectionState, Event, Queue},
+    event::{ConnectionState, Content, Event, Queue},
     model::{Model, Outcome},
     outbox::Item,
     rest::{Authorized, Rest},
@@ -132,30 +132,35 @@ impl Local {
     }
 }
 
-/// Seals a text as this device's command `client_seq`. Gives the text back.
+/// Seals a message as this device's command `client_seq`.
 pub(crate) fn seal(
     model: &Model,
     conversation: ConversationId,
     client_seq: Seq,
-    text: String,
-) -> Result<(Bytes, String)> {
+    content: &Content,
+) -> Result<Bytes> {
     let (key_version, key) = model.newest_key(conversation).ok_or_else(|| {
         Error::new(ErrorKind::NotFriends, "there is no key for this conversation yet")
     })?;
-    let text = wire::Text { text };
-    let content = wire::Content { kind: Some(wire::content::Kind::Text(text)) };
+    let (kind, files) = match content {
+        Content::Text(text) => {
+            (wire::content::Kind::Text(wire::Text { text: text.clone() }), Vec::new())
+        }
+        Content::File(file) => (wire::content::Kind::File(file.to_wire()), vec![file.id.0]),
+        Content::Unknown | Content::Unreadable(_) => {
+            return Err(Error::new(ErrorKind::Protocol, "what was not understood is not sent"));
+        }
+    };
+    let content = wire::Content { kind: Some(kind) };
     let (bytes, max) = (content.encoded_len(), model.text_bytes_max());
     if bytes > max {
-        let detail = format!("the text takes {bytes} bytes, at most {max} are allowed");
+        let detail = format!("the message takes {bytes} bytes, at most {max} are allowed");
         return Err(Error::new(ErrorKind::TooLong, detail));
     }
     let (sender, device) = (model.user(), model.device());
     let place = Place { conversation, sender, device, client_seq, key_version };
-    let kind = wire::command::Kind::Send(wire::Send { conversation: conversation.0, key_version });
+    let send = wire::Send { conversation: conversation.0, key_version, files };
+    let kind = wire::command::Kind::Send(send);
     let body = key.seal(&place, &content.encode_to_vec()).into();
-    let command = wire::Command { kind: Some(kind), body }.encode_to_vec().into();
-    let Some(wire::content::Kind::Text(wire::Text { text })) = content.kind else {
-        unreachable!("a text was put in above");
-    };
-    Ok((command, text))
+    Ok(wire::Command { kind: Some(kind), body }.encode_to_vec().into())
 }

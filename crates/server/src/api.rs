@@ -12,6 +12,7 @@ mod auth;
 mod conversation;
 mod error;
 mod extract;
+mod file;
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
 mod info;
@@ -36,7 +37,7 @@ use anser_store::{Hash, Store};
 use axum::{Router, extract::DefaultBodyLimit, serve::ListenerExt as _};
 use tokio::net::TcpListener;
 
-use crate::{config, link, secrets::MasterKey};
+use crate::{config, files::Files, link, secrets::MasterKey};
 
 /// What the role needs of the others.
 #[derive(Clone)]
@@ -53,6 +54,8 @@ pub struct Deps {
     pub connectors: Arc<dyn Fn() -> Vec<rest::Connector> + Send + Sync>,
     /// What connectors take.
     pub limits: Limits,
+    /// The bytes of files.
+    pub files: Files,
 }
 
 /// The limits of the connectors that clients and the server API must keep.
@@ -126,6 +129,7 @@ struct Shared {
     server_key_hash: Option<Hash>,
     connectors: Arc<dyn Fn() -> Vec<rest::Connector> + Send + Sync>,
     limits: Limits,
+    files: Files,
     passwords: password::Passwords,
     attempts: attempts::Attempts,
     senders: product::Senders,
@@ -149,6 +153,7 @@ fn app(config: &config::Api, deps: Deps) -> Result<App, BindError> {
         server_key_hash: deps.server_key_hash,
         connectors: deps.connectors,
         limits: deps.limits,
+        files: deps.files,
         passwords,
         senders: product::Senders::default(),
     }))

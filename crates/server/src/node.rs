@@ -10,7 +10,7 @@ use std::{
 use anser_proto::rest;
 use anser_store::{
     Store,
-    embedded::{Embedded, FreeSpace},
+    embedded::{self, Embedded, FreeSpace},
 };
 use anyhow::Context as _;
 use tokio::task::JoinSet;
@@ -24,6 +24,7 @@ use crate::{
     },
     config::{self, Config},
     connector::{self, Connector, Registry, WEBSOCKET_PATH},
+    files::Files,
     link, metrics,
     ops::{self, Ops, Ready},
     presence,
@@ -38,11 +39,14 @@ use crate::{
 pub const ADMIN_SOCKET: &str = "admin.sock";
 /// The database's folder in the data folder.
 const DATABASE: &str = "db";
+/// The folder of files in the data folder.
+const FILES: &str = "files";
 
 /// A whole server in one process, bound and ready to run.
 pub struct Node {
     config: Config,
     store: Arc<dyn Store>,
+    files: Files,
     queue: Arc<Queue>,
     ready: Ready,
     transfer: Transfer,
@@ -91,10 +95,13 @@ impl Node {
         free_space: Option<FreeSpace>,
     ) -> anyhow::Result<Self> {
         let metrics = metrics::install()?;
-        let store = open_store(&config, free_space)?;
+        let free_space =
+            free_space.unwrap_or_else(|| embedded::free_space_of(config.node.data_dir.clone()));
+        let store = open_store(&config, free_space.clone())?;
         let meta = store.meta().await?;
         check_master_key(&*store, &secrets).await?;
 
+        let files = open_files(&config, free_space)?;
         let queue = Arc::new(Queue::default());
         let registry = Arc::new(Registry::default());
         let link = link::Handle::local(registry.clone());
@@ -122,6 +129,7 @@ impl Node {
                 frame_bytes_max: config.connector.frame_bytes_max,
                 body_bytes_max: config.connector.body_bytes_max,
             },
+            files: files.clone(),
         };
         let api = Api::bind(&config.api, api_deps.clone()).await?;
         let admin_path = admin_socket(&config.node.data_dir);
@@ -145,7 +153,19 @@ impl Node {
             ops: ops.local_addr(),
             admin: admin_path,
         };
-        Ok(Self { config, store, queue, ready, transfer, connector, api, admin, ops, addresses })
+        Ok(Self {
+            config,
+            store,
+            files,
+            queue,
+            ready,
+            transfer,
+            connector,
+            api,
+            admin,
+            ops,
+            addresses,
+        })
     }
 
     /// Where it listens.
@@ -159,14 +179,17 @@ impl Node {
     /// # Errors
     /// A part failed.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { config, store, queue, ready, transfer, connector, api, admin, ops, .. } = self;
+        let Self {
+            config, store, files, queue, ready, transfer, connector, api, admin, ops, ..
+        } = self;
         let (front_stop, ops_stop) = (CancellationToken::new(), CancellationToken::new());
         let stopped = || front_stop.clone().cancelled_owned();
         let mut front = JoinSet::new();
         front.spawn(connector.run(stopped()));
         front.spawn(api.run(stopped()));
         front.spawn(admin.run(stopped()));
-        let pruning = tokio::spawn(retention::run(store.clone(), config.retention.clone()));
+        let pruning = retention::run(store.clone(), files, config.retention.clone());
+        let pruning = tokio::spawn(pruning);
         let health = tokio::spawn(ops.run(ops_stop.clone().cancelled_owned()));
         let mut commits = tokio::spawn(transfer.run());
         ready.set(true);
@@ -205,17 +228,24 @@ impl Node {
     }
 }
 
-fn open_store(config: &Config, free_space: Option<FreeSpace>) -> anyhow::Result<Arc<dyn Store>> {
+fn open_store(config: &Config, free_space: FreeSpace) -> anyhow::Result<Arc<dyn Store>> {
     let path = database(&config.node.data_dir);
     let options = anser_store::embedded::Options {
         memory_bytes: config.store.memory_bytes,
         disk_floor_bytes: config.store.disk_floor_bytes,
         body_bytes_max: config.connector.body_bytes_max,
-        free_space,
+        free_space: Some(free_space),
         ..anser_store::embedded::Options::new(&path)
     };
     let store = Embedded::open(options).with_context(|| format!("database {}", path.display()))?;
     Ok(Arc::new(store))
+}
+
+fn open_files(config: &Config, free_space: FreeSpace) -> anyhow::Result<Files> {
+    let path = files_folder(&config.node.data_dir);
+    let floor = (free_space, config.store.disk_floor_bytes);
+    Files::open(&path, config.files.clone(), floor)
+        .with_context(|| format!("the folder of files, {}", path.display()))
 }
 
 async fn check_master_key(store: &dyn Store, secrets: &Secrets) -> anyhow::Result<()> {
@@ -234,6 +264,11 @@ fn advertise(config: &config::Connector, bound: SocketAddr) -> rest::Connector {
 /// The database of a data folder.
 pub fn database(data_dir: &Path) -> PathBuf {
     data_dir.join(DATABASE)
+}
+
+/// The folder of files of a data folder.
+pub fn files_folder(data_dir: &Path) -> PathBuf {
+    data_dir.join(FILES)
 }
 
 /// The admin socket of a data folder.

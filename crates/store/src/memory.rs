@@ -159,6 +159,7 @@ impl Memory {
         let set = WorkingSet {
             devices: set.devices.clone(),
             conversations: set.conversations.clone(),
+            files: set.files.clone(),
             heads: set.heads.clone(),
             once: set.once.clone(),
             sessions: IdMap::default(),

@@ -164,6 +164,7 @@ impl Known {
         let opened = key.open(&place, body).ok()?;
         match wire::Content::decode(&opened[..]).ok()?.kind? {
             wire::content::Kind::Text(text) => Some(text.text),
+            wire::content::Kind::File(_) => None,
         }
     }
 }

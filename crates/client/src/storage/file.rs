@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use anser_proto::{ConversationId, DeviceId, Seq, UserId};
+use anser_proto::{ConversationId, DeviceId, Seq, UserId, wire};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use prost::Message as _;
 use redb::{
     Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
     backends::FileBackend,
@@ -14,6 +16,7 @@ use super::{Change, Identity, Saved, SavedRelation, Storage, Watermarks};
 use crate::{
     error::{Error, ErrorKind, Result},
     event::{Content, Message, Unreadable},
+    file::File,
 };
 
 /// The shape of the tables. A file of a later version is refused: it may hold what must not be
@@ -208,16 +211,23 @@ struct Row {
     /// Why there is no text: a name of [`Unreadable`], or empty for an unknown kind.
     #[serde(default)]
     why: String,
+    /// A `wire::File`, base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
 }
 
 impl From<&Message> for Row {
     fn from(message: &Message) -> Self {
         let (text, why) = match &message.content {
             Content::Text(text) => (Some(text.clone()), ""),
-            Content::Unknown => (None, ""),
+            Content::File(_) | Content::Unknown => (None, ""),
             Content::Unreadable(Unreadable::NoKey) => (None, "no_key"),
             Content::Unreadable(Unreadable::WrongKeyOrChanged) => (None, "wrong_key"),
             Content::Unreadable(Unreadable::Malformed) => (None, "malformed"),
+        };
+        let file = match &message.content {
+            Content::File(file) => Some(STANDARD.encode(file.to_wire().encode_to_vec())),
+            _ => None,
         };
         Self {
             conversation: message.conversation.0,
@@ -228,6 +238,7 @@ impl From<&Message> for Row {
             created_at_ms: message.created_at_ms,
             text,
             why: why.to_owned(),
+            file,
         }
     }
 }
@@ -235,6 +246,7 @@ impl From<&Message> for Row {
 impl From<Row> for Message {
     fn from(row: Row) -> Self {
         let content = match (row.text, &*row.why) {
+            (None, "") if row.file.is_some() => file(row.file.as_deref().unwrap_or_default()),
             (Some(text), _) => Content::Text(text),
             (None, "no_key") => Content::Unreadable(Unreadable::NoKey),
             (None, "wrong_key") => Content::Unreadable(Unreadable::WrongKeyOrChanged),
@@ -253,6 +265,13 @@ impl From<Row> for Message {
     }
 }
 
+/// A file as it is stored.
+fn file(base64: &str) -> Content {
+    let bytes = STANDARD.decode(base64).ok();
+    let file = bytes.and_then(|bytes| wire::File::decode(&bytes[..]).ok());
+    file.and_then(File::from_wire).map_or(Content::Unreadable(Unreadable::Malformed), Content::File)
+}
+
 fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("these types always have a JSON form")
 }
@@ -267,4 +286,36 @@ fn read<T: DeserializeOwned>(
 /// A value that does not parse is damage. Taking it for absent would give out numbers twice.
 fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, redb::Error> {
     serde_json::from_slice(json).map_err(|error| std::io::Error::from(error).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use anser_proto::{FileId, seal::Key};
+
+    use super::*;
+
+    #[test]
+    fn a_file_of_a_message_comes_back_as_it_was() {
+        let file = File {
+            id: FileId(7),
+            name: "photo.png".into(),
+            media_type: "image/png".into(),
+            size: 5,
+            sha256: [3; 32],
+            pixels: Some((640, 480)),
+            preview: Bytes::from_static(b"small"),
+            key: Key::new([9; 32]),
+        };
+        let message = Message {
+            conversation: ConversationId(1),
+            conv_seq: 2,
+            sender: UserId(3),
+            device: DeviceId(4),
+            client_seq: 5,
+            created_at_ms: 6,
+            content: Content::File(file),
+        };
+        let stored = json(&Row::from(&message));
+        assert_eq!(Message::from(parse::<Row>(&stored).unwrap()), message);
+    }
 }

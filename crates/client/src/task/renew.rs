@@ -124,11 +124,7 @@ impl Unsent {
         let client_seq = model.outbox.head() + 1;
         let mut item = self.item;
         if let Some((conversation, content)) = self.message {
-            let sealed = match content {
-                Content::Text(text) => seal(model, conversation, client_seq, text).ok(),
-                Content::Unknown | Content::Unreadable(_) => None,
-            };
-            let Some((command, text)) = sealed else {
+            let Ok(command) = seal(model, conversation, client_seq, &content) else {
                 // Its key is gone, or the server's limit is lower now.
                 if let Some(handle) = &item.handle {
                     handle.0.advance(SendState::Failed { code: None });
@@ -137,7 +133,7 @@ impl Unsent {
                 return;
             };
             item.command = command;
-            item.content = Some(Content::Text(text));
+            item.content = Some(content);
         }
         if let Some(handle) = &item.handle {
             handle.0.moved(client_seq);
