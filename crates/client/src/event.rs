@@ -47,6 +47,17 @@ pub enum Event {
         /// Why; `None` when this version does not know the code, or nobody can tell any more.
         code: Option<Code>,
     },
+    /// A file that was to be sent will not be.
+    FileFailed {
+        /// Where it was to go.
+        conversation: ConversationId,
+        /// Its name.
+        name: String,
+        /// The server's code, where it refused.
+        code: Option<Code>,
+        /// One sentence for people.
+        reason: String,
+    },
     /// A relation changed.
     Relation(Relation),
     /// Everything that waited on the server has come; what follows is live.

@@ -27,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) state: watch::Sender<ConnectionState>,
     /// Something for the task: a command, or the wish to close.
     pub(crate) work: Notify,
+    /// Something for the part of the task that uploads.
+    pub(crate) uploads: Notify,
     pub(crate) closed: watch::Sender<bool>,
     pub(crate) rest: Rest,
     pub(crate) outbox_max: usize,
@@ -54,6 +56,7 @@ impl Shared {
             events,
             state: watch::Sender::new(ConnectionState::default()),
             work: Notify::new(),
+            uploads: Notify::new(),
             closed: watch::Sender::new(false),
             rest,
             outbox_max,
@@ -117,6 +120,9 @@ impl Shared {
         if !outcome.events.is_empty() {
             self.events.push(outcome.events.drain(..));
         }
+        if std::mem::take(&mut outcome.wakes_uploads) {
+            self.uploads.notify_one();
+        }
         Ok(())
     }
 }
@@ -124,9 +130,15 @@ impl Shared {
 impl Local {
     /// Stores the next command, then puts it into the outbox.
     pub(crate) fn enqueue(&mut self, item: Item) -> Result<()> {
+        self.enqueue_with(item, &[])
+    }
+
+    /// Like `enqueue`, with other changes in the same transaction.
+    pub(crate) fn enqueue_with(&mut self, item: Item, others: &[Change]) -> Result<()> {
         let client_seq = self.model.outbox.head() + 1;
         let command = item.command.clone();
-        self.storage.apply(&[Change::Enqueue { client_seq, command }])?;
+        let enqueue = [Change::Enqueue { client_seq, command }];
+        self.storage.apply(&[&enqueue, others].concat())?;
         self.model.outbox.push(item);
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Prints what is generated from the code for readers outside of it:
 //! `cargo run -p anser-proto --example golden frames > golden/frames.json`, the same with `sealed`
-//! and `files`, and `codes` and `walkthrough` for docs/protocol.md. Only a change of the protocol is a reason.
+//! and `files`, and `codes` and `walkthrough` for docs/protocol.md. Only a change of the protocol
+//! is a reason.
 
 #[path = "../tests/it/file_vectors.rs"]
 mod file_vectors;

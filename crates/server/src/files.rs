@@ -15,11 +15,13 @@ use std::{
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anser_proto::FileId;
 use anser_store::embedded::FreeSpace;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::config;
 
@@ -39,7 +41,12 @@ struct Inner {
     disk_floor_bytes: u64,
     /// The files that somebody writes to.
     busy: Mutex<HashSet<FileId>>,
+    /// Somebody does not write any more.
+    released: Notify,
 }
+
+/// A request that broke is over after a sync.
+const RELEASE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// The right to write to a file; nobody else has it.
 pub(crate) struct Writing {
@@ -50,6 +57,7 @@ pub(crate) struct Writing {
 impl Drop for Writing {
     fn drop(&mut self) {
         self.files.inner.busy.lock().remove(&self.id);
+        self.files.inner.released.notify_waiters();
     }
 }
 
@@ -64,8 +72,8 @@ impl Files {
         (free_space, disk_floor_bytes): (FreeSpace, u64),
     ) -> io::Result<Self> {
         make_folder(folder)?;
-        let (folder, busy) = (folder.to_owned(), Mutex::default());
-        let inner = Inner { config, folder, free_space, disk_floor_bytes, busy };
+        let (folder, busy, released) = (folder.to_owned(), Mutex::default(), Notify::new());
+        let inner = Inner { config, folder, free_space, disk_floor_bytes, busy, released };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -86,6 +94,22 @@ impl Files {
         is_first.then(|| Writing { files: self.clone(), id })
     }
 
+    /// Waits for the right to write to a file, for a while.
+    pub(crate) async fn writing_soon(&self, id: FileId) -> Option<Writing> {
+        let wait = async {
+            loop {
+                let released = self.inner.released.notified();
+                tokio::pin!(released);
+                released.as_mut().enable();
+                if let Some(writing) = self.writing(id) {
+                    return writing;
+                }
+                released.await;
+            }
+        };
+        tokio::time::timeout(RELEASE_TIME_MAX, wait).await.ok()
+    }
+
     /// How many bytes of a file are on disk, synced; `None`: it is not there.
     ///
     /// # Errors
@@ -101,13 +125,15 @@ impl Files {
         .await
     }
 
-    /// Removes a file's bytes, durably. Nothing is no error: an earlier try may have got so far.
+    /// Removes the bytes of a file that has ended, durably. Nothing is no error: an earlier try may
+    /// have got so far. Who writes meanwhile would make it anew: hence the right to write.
     ///
     /// # Errors
     /// The disk fails; try again later.
-    pub(crate) async fn remove(&self, id: FileId) -> io::Result<()> {
-        let path = self.path(id);
+    pub(crate) async fn remove(&self, writing: Writing) -> io::Result<()> {
+        let path = self.path(writing.id);
         blocking(move || {
+            let _writing = writing;
             if found(fs::remove_file(&path))?.is_some() {
                 sync_parent(&path)?;
             }

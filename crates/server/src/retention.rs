@@ -73,12 +73,16 @@ pub(crate) async fn collect(store: &dyn Store, files: &Files, now_ms: u64) {
     };
     loop {
         let step = async {
-            let ended = store.expire_files(expiry).await?;
-            for file in &ended {
-                files.remove(*file).await?;
+            let mut removed = Vec::new();
+            for file in store.expire_files(expiry).await? {
+                // To one that has ended somebody can write for a little while.
+                if let Some(writing) = files.writing(file) {
+                    files.remove(writing).await?;
+                    removed.push(file);
+                }
             }
-            let count = ended.len();
-            store.forget_files(ended).await?;
+            let count = removed.len();
+            store.forget_files(removed).await?;
             anyhow::Ok(count)
         };
         match step.await {

@@ -133,7 +133,11 @@ impl Known {
                 self.keys.insert(relation.id, relation.keys.clone());
                 None
             }
-            Change::Trim { .. } | Change::Rewind { .. } | Change::Watermarks(..) => None,
+            Change::Trim { .. }
+            | Change::Rewind { .. }
+            | Change::Watermarks(..)
+            | Change::Upload(_)
+            | Change::Uploaded { .. } => None,
         }
     }
 

@@ -5,6 +5,7 @@ mod chat;
 mod connections;
 mod demo;
 mod faults;
+mod files;
 mod hostile;
 mod operator;
 mod promises;

@@ -12,7 +12,7 @@ use redb::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Change, Identity, Saved, SavedRelation, Storage, Watermarks};
+use super::{Change, Identity, Saved, SavedRelation, SavedUpload, Storage, Watermarks};
 use crate::{
     error::{Error, ErrorKind, Result},
     event::{Content, Message, Unreadable},
@@ -33,6 +33,9 @@ const MESSAGES: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("m
 const WATERMARKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("watermarks");
 /// Relations by id, as JSON.
 const RELATIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("relations");
+
+/// Files on their way out by number, as JSON.
+const UPLOADS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("uploads");
 
 /// A storage in one file. The file holds secrets: it is made readable by its owner only.
 pub struct FileStorage {
@@ -68,6 +71,7 @@ impl FileStorage {
             transaction.open_table(MESSAGES)?;
             transaction.open_table(WATERMARKS)?;
             transaction.open_table(RELATIONS)?;
+            transaction.open_table(UPLOADS)?;
             transaction.commit()?;
             Ok(database)
         };
@@ -101,6 +105,9 @@ impl FileStorage {
         }
         for row in transaction.open_table(RELATIONS)?.iter()? {
             saved.relations.push(parse::<SavedRelation>(row?.1.value())?);
+        }
+        for row in transaction.open_table(UPLOADS)?.iter()? {
+            saved.uploads.push(parse::<SavedUpload>(row?.1.value())?);
         }
         Ok(saved)
     }
@@ -182,6 +189,12 @@ fn apply(transaction: &WriteTransaction, change: &Change) -> Result<(), redb::Er
         }
         Change::Relation(relation) => {
             transaction.open_table(RELATIONS)?.insert(relation.id.0, &*json(relation))?;
+        }
+        Change::Upload(upload) => {
+            transaction.open_table(UPLOADS)?.insert(upload.number, &*json(upload))?;
+        }
+        Change::Uploaded { number } => {
+            transaction.open_table(UPLOADS)?.remove(number)?;
         }
     }
     Ok(())

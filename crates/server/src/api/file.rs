@@ -1,5 +1,5 @@
-//! `/v1/files`: uploads by the tus protocol, version 1.0.0 (<https://tus.io/protocols/resumable-upload>),
-//! and downloads with ranges.
+//! `/v1/files`: uploads by the tus protocol (<https://tus.io/protocols/resumable-upload>), version
+//! 1.0.0, and downloads with ranges.
 //!
 //! Who may do what is the store's decision ([`anser_store::Store::file`]); the bytes are in
 //! [`crate::files`]. `Upload-Metadata` is not looked at: it is in plain text, and the server is to
@@ -175,7 +175,9 @@ pub(super) async fn give_up(
     match app.store.end_file(caller.user, id).await? {
         EndFile::Ended => {
             // Its room is free at once. What fails here is done by the next round of retention.
-            if app.files.remove(id).await.is_ok() {
+            if let Some(writing) = app.files.writing_soon(id).await
+                && app.files.remove(writing).await.is_ok()
+            {
                 app.store.forget_files(vec![id]).await?;
             }
             Ok(StatusCode::NO_CONTENT)
@@ -236,6 +238,8 @@ pub(super) async fn fetch(
 /// Adds bytes at an offset and tells the store. Gives the offset then, and why it ended early.
 async fn append(app: &App, file: File, offset: u64, body: Body) -> Result<(u64, Option<Code>)> {
     let writing = app.files.writing(file.id).ok_or_else(|| Error::plain(Code::UploadBusy))?;
+    // Now, not before: a file that has ended meanwhile would be made anew, and nobody would know.
+    let file = app.store.file(file.owner, file.id).await?.ok_or_else(unknown)?;
     let known = synced(app, &file).await?;
     if known != offset {
         let detail = format!("The upload goes on at byte {known}.");

@@ -348,6 +348,25 @@ async fn one_request_writes_at_a_time() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_given_up_while_somebody_writes_is_removed_when_they_are_done() {
+    let scene = Scene::new().await;
+    let path = scene.upload(1000).await;
+    scene.add(&path, 0, bytes(10)).await.is_empty();
+    let writing = scene.world.files.writing(id(&path)).expect("nobody writes");
+    let late = async {
+        // It ends at once, and its bytes go when they may.
+        while scene.head(&path, &scene.alice).await.status == 200 {
+            tokio::task::yield_now().await;
+        }
+        assert!(scene.stored(&path).exists());
+        drop(writing);
+    };
+    let (given_up, ()) = tokio::join!(scene.delete(&path, &scene.alice), late);
+    given_up.is_empty();
+    assert!(!scene.stored(&path).exists());
+}
+
+#[tokio::test]
 async fn metadata_is_neither_stored_nor_told() {
     let scene = Scene::new().await;
     let secret = "c2VjcmV0LW5hbWUucG5n";
@@ -444,6 +463,10 @@ async fn what_nobody_names_is_removed_and_what_is_named_stays() {
     assert_eq!(scene.head(&partial, &scene.alice).await.status, 404);
     collect(7 * 24 - 1).await;
     assert_eq!(there(), [true, true, false]);
+    let writing = scene.world.files.writing(id(&whole)).expect("nobody writes");
+    collect(7 * 24 + 1).await;
+    assert_eq!(there(), [true, true, false], "not while somebody writes");
+    drop(writing);
     collect(7 * 24 + 1).await;
     collect(100 * 365 * 24).await;
     assert_eq!(there(), [true, false, false]);
