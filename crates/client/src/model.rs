@@ -393,7 +393,8 @@ impl Model {
             known.read_asked = 0;
         }
         outcome.events.push(Event::Rejected { client_seq, code });
-        self.settle_upload(client_seq, code, outcome);
+        // A code of a later version refuses as well as a known one.
+        self.settle_upload(client_seq, Some(code.unwrap_or(Code::Internal)), outcome);
         self.on_own(rejected.device, client_seq, outcome);
     }
 

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::{
     error::{Error, ErrorKind, Result},
     file::safe_name,
-    handle::{SendHandle, SendState},
+    handle::SendHandle,
     picture,
 };
 
@@ -96,6 +96,8 @@ pub enum UploadState {
     },
     /// All bytes are there, and the message that names them is in the outbox.
     Queued(SendHandle),
+    /// The message is in its conversation.
+    Sent(SendHandle),
     /// It was given up by [`UploadHandle::cancel`], or the client ended and the next one on this
     /// storage goes on.
     Cancelled,
@@ -141,45 +143,49 @@ impl UploadHandle {
         self.0.cancelled.send_replace(true);
     }
 
-    /// Waits until the message is sent (or more), or refused; uploading again is part of it.
+    /// Waits until the message is in its conversation; uploading again what the server lost is part
+    /// of it. The handle that it gives follows the message on.
     ///
     /// # Errors
     /// `File`: the file can not be read or has changed. `Refused`: mostly `file_too_large`,
     /// `quota_exceeded` or `not_member`. `Closed`: it was cancelled, or the client ended; then it
     /// goes on when a client is opened on this storage again.
-    pub async fn sent(&self) -> Result<SendState> {
-        loop {
-            let handle = self.queued().await?;
-            match handle.sent().await {
-                // The task uploads it again.
-                SendState::Failed { code: Some(Code::FileGone | Code::FileIncomplete) } => {
-                    let mut state = self.state();
-                    let again = |state: &UploadState| match state {
-                        UploadState::Queued(now) => now.client_seq() != handle.client_seq(),
-                        _ => true,
-                    };
-                    state.wait_for(again).await.map_err(|_| Error::closed())?;
-                }
-                other => return Ok(other),
-            }
-        }
+    pub async fn sent(&self) -> Result<SendHandle> {
+        let is_over = |state: &UploadState| {
+            !matches!(state, UploadState::Uploading { .. } | UploadState::Queued(_))
+        };
+        self.reach(is_over).await
     }
 
-    /// Waits until the message is in the outbox; else as [`UploadHandle::sent`].
+    /// Waits until all bytes are at the server and the message is in the outbox; else as
+    /// [`UploadHandle::sent`].
     ///
     /// # Errors
     /// As [`UploadHandle::sent`].
     pub async fn queued(&self) -> Result<SendHandle> {
+        self.reach(|state| !matches!(state, UploadState::Uploading { .. })).await
+    }
+
+    async fn reach(&self, is_there: impl FnMut(&UploadState) -> bool) -> Result<SendHandle> {
         let mut state = self.state();
-        let done = state.wait_for(|state| !matches!(state, UploadState::Uploading { .. })).await;
-        match done.map_err(|_| Error::closed())?.clone() {
-            UploadState::Queued(handle) => Ok(handle),
+        let reached = state.wait_for(is_there).await;
+        match reached.map_err(|_| Error::closed())?.clone() {
+            UploadState::Queued(handle) | UploadState::Sent(handle) => Ok(handle),
             UploadState::Failed { code: Some(code), reason } => {
                 Err(Error::new(ErrorKind::Refused(code), reason))
             }
             UploadState::Failed { code: None, reason } => Err(Error::new(ErrorKind::File, reason)),
             UploadState::Cancelled | UploadState::Uploading { .. } => Err(Error::closed()),
         }
+    }
+
+    /// The message is in its conversation.
+    pub(crate) fn tell_sent(&self) {
+        self.0.state.send_if_modified(|state| {
+            let UploadState::Queued(handle) = state else { return false };
+            *state = UploadState::Sent(handle.clone());
+            true
+        });
     }
 
     pub(crate) fn tell(&self, state: UploadState) {

@@ -87,7 +87,7 @@ async fn a_file_arrives_whole_over_a_line_that_breaks_again_and_again() {
         let sender = Person::of(through(&line, &server), phone);
         let sender = sender.await;
         let path = local(&server, &format!("{size}.bin"), size);
-        let sent = send(&sender, chat, &path).sent().await.expect("sent");
+        let sent = send(&sender, chat, &path).sent().await.expect("sent").sent().await;
         assert!(matches!(sent, SendState::Sent | SendState::Delivered), "{sent:?}");
         let file = file(&mut reader).await;
         assert_eq!((file.size, &*file.name), (size as u64, &*format!("{size}.bin")));

@@ -142,7 +142,11 @@ impl Model {
         let Some(upload) = self.uploads.list.iter_mut().find(is_it) else { return };
         let lost = matches!(code, Some(Code::FileGone | Code::FileIncomplete));
         let number = upload.saved.number;
-        if !lost {
+        if let (Some(code), false) = (code, lost) {
+            let reason = code.sentence().to_owned();
+            self.upload_ends(number, UploadState::Failed { code: Some(code), reason }, outcome);
+        } else if !lost {
+            upload.handle.tell_sent();
             self.uploads.remove(number, outcome);
         } else if upload.tries >= TRIES_MAX {
             let reason = Code::FileGone.sentence().to_owned();
@@ -176,7 +180,10 @@ impl Model {
         for (number, old) in queued {
             match moved.iter().find(|(from, _)| *from == old) {
                 Some((_, new)) => self.upload_queued(number, *new, outcome),
-                None => drop(self.uploads.remove(number, outcome)),
+                None => {
+                    let sent = self.uploads.remove(number, outcome);
+                    sent.into_iter().for_each(|upload| upload.handle.tell_sent());
+                }
             }
         }
     }
