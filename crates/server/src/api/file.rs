@@ -16,7 +16,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
-use utoipa::IntoParams;
+use utoipa::{
+    IntoParams,
+    openapi::{
+        KnownFormat, RefOr, Schema, SchemaFormat,
+        schema::{ObjectBuilder, Type},
+    },
+};
 
 use super::{
     App,
@@ -27,6 +33,18 @@ use super::{
 use crate::{clock, files};
 
 pub(super) use headers::{guard, seal_off};
+
+/// Shape of sealed bytes in OpenAPI: no value of it is ever made.
+pub(super) enum Sealed {}
+
+impl utoipa::PartialSchema for Sealed {
+    fn schema() -> RefOr<Schema> {
+        let binary = SchemaFormat::KnownFormat(KnownFormat::Binary);
+        ObjectBuilder::new().schema_type(Type::String).format(Some(binary)).into()
+    }
+}
+
+impl utoipa::ToSchema for Sealed {}
 
 /// What a new upload is for.
 #[derive(Deserialize, IntoParams)]
@@ -56,7 +74,7 @@ pub(super) async fn describe(State(app): State<App>) -> Response {
     params(For,
         ("Tus-Resumable" = String, Header, description = "1.0.0"),
         ("Upload-Length" = u64, Header, description = "The sealed file's length in bytes")),
-    request_body(content = Option<Vec<u8>>, content_type = "application/offset+octet-stream",
+    request_body(content = Option<Sealed>, content_type = "application/offset+octet-stream",
         description = "The first bytes, if they are to be sent at once"),
     responses((status = 201, description = "Made; Location is its address",
         headers(("Location" = String), ("Upload-Offset" = u64)))))]
@@ -130,7 +148,7 @@ pub(super) async fn progress(
     params(("id" = FileId, Path, description = "The file"),
         ("Tus-Resumable" = String, Header, description = "1.0.0"),
         ("Upload-Offset" = u64, Header, description = "Where the bytes begin")),
-    request_body(content = Vec<u8>, content_type = "application/offset+octet-stream"),
+    request_body(content = Sealed, content_type = "application/offset+octet-stream"),
     responses((status = 204, description = "On disk, synced",
         headers(("Upload-Offset" = u64)))))]
 pub(super) async fn add(
@@ -195,9 +213,9 @@ pub(super) async fn give_up(
     params(("id" = FileId, Path, description = "The file"),
         ("Range" = Option<String>, Header, description = "One range of bytes")),
     responses(
-        (status = 200, description = "All bytes", body = Vec<u8>,
+        (status = 200, description = "All bytes", body = Sealed,
             content_type = "application/octet-stream"),
-        (status = 206, description = "The range", body = Vec<u8>,
+        (status = 206, description = "The range", body = Sealed,
             content_type = "application/octet-stream")))]
 pub(super) async fn fetch(
     State(app): State<App>,
