@@ -120,7 +120,7 @@ impl Client {
     /// before it. The file must stay where it is, unchanged, until then.
     ///
     /// `file` comes from [`Outgoing::open`]; the handle tells how far it is and can give it up.
-    /// Files are uploaded one after another, with at most two parts of 8 MiB in memory.
+    /// Files are uploaded one after another, with at most two parts of 4 MiB in memory.
     ///
     /// # Errors
     /// `NotFriends`, `OutboxFull`, `TooLong` (a name or preview that does not fit), `Storage`,

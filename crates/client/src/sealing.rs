@@ -42,6 +42,11 @@ impl Part {
         self.start + self.bytes.len() as u64
     }
 
+    /// Its memory, for another part; empty when somebody still holds it.
+    pub(crate) fn recycle(self) -> Vec<u8> {
+        self.bytes.try_into_mut().map_or_else(|_| Vec::new(), Vec::from)
+    }
+
     /// The bytes from an offset on; `None`: they are not in here, or none are left.
     pub(crate) fn from(&self, offset: u64) -> Option<Bytes> {
         let skip = usize::try_from(offset.checked_sub(self.start)?).ok()?;
@@ -64,15 +69,22 @@ impl Reader {
     }
 
     /// Seals about `wanted` bytes from an offset of the sealed file on; what is before it is only
-    /// hashed. Offsets never go back. The part is empty at the file's end.
-    pub(crate) async fn part(mut self, offset: u64, wanted: usize) -> Result<(Self, Part)> {
+    /// hashed. Offsets never go back. The part is empty at the file's end. Its memory is that of an
+    /// earlier one: what is freed by one thread is not soon used by another.
+    pub(crate) async fn part(
+        mut self,
+        offset: u64,
+        wanted: usize,
+        mut sealed: Vec<u8>,
+    ) -> Result<(Self, Part)> {
         blocking(move || {
             let first = offset / SEALED_CHUNK_BYTES as u64;
             while self.chunk < first {
                 self.sealer = Sealer::new(self.key.clone(), self.size, self.chunk + 1);
                 self.read(CHUNK_BYTES)?;
             }
-            let mut sealed = Vec::with_capacity(wanted + SEALED_CHUNK_BYTES);
+            sealed.clear();
+            sealed.reserve_exact(wanted + SEALED_CHUNK_BYTES);
             while sealed.len() < wanted
                 && let Some(bytes) = self.sealer.wanted()
             {

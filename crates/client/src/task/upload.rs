@@ -26,7 +26,7 @@ use crate::{
 /// Sealed bytes of a part, about: each costs the server a sync. Small at first, because the line
 /// may be slow.
 const PART_BYTES_MIN: usize = 64 * 1024;
-const PART_BYTES_MAX: usize = 8 * 1024 * 1024;
+const PART_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A part that went faster than this is followed by a larger one; slower than eight times this, by
 /// a smaller one.
 const PART_TIME: Duration = Duration::from_secs(1);
@@ -97,19 +97,24 @@ impl Task {
         let size = sealed_bytes(saved.size);
         let tell = |sent| upload.handle.tell(UploadState::Uploading { sent, size });
         let mut wanted = PART_BYTES_MIN;
-        let mut part;
-        (reader, part) = reader.part(offset, wanted).await.map_err(Broken::Never)?;
+        let (mut part, mut spare);
+        (reader, part) = reader.part(offset, wanted, Vec::new()).await.map_err(Broken::Never)?;
+        spare = Vec::new();
         tell(offset);
         while offset < size {
             let started = Instant::now();
-            let (sent, next) =
-                tokio::join!(self.send(file, offset, &part), reader.part(part.end(), wanted));
+            let (sent, next) = tokio::join!(
+                self.send(file, offset, &part),
+                reader.part(part.end(), wanted, spare)
+            );
             offset = sent?;
             if offset < part.end() {
                 // What follows the hole would be refused: start again from where the server is.
                 return Err(Broken::Later(Error::new(ErrorKind::Unreachable, "a part was cut")));
             }
-            (reader, part) = next.map_err(Broken::Never)?;
+            let (now, following) = next.map_err(Broken::Never)?;
+            spare = std::mem::replace(&mut part, following).recycle();
+            reader = now;
             tell(offset);
             wanted = match started.elapsed() {
                 fast if fast < PART_TIME => (wanted * 2).min(PART_BYTES_MAX),
