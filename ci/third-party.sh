@@ -24,6 +24,7 @@ schemathesis_version=4.32.5
 redocly_version=2.77.0
 check_jsonschema_version=0.39.0
 autobahn_version=25.10.1
+tus_version=4.3.1
 
 cleanup() {
     for pid in $server $echo_server; do
@@ -131,6 +132,23 @@ with_tokens() {
 
 without_tokens() {
     ANSER_WITHOUT_AUTH=1 schemathesis_run "schemathesis, all checks, without a token"
+}
+
+tus() {
+    local name="tus-js-client" told
+    package npm npm || { not_run "$name" "there is no npm" && return; }
+    if ! grep -qs "\"version\": \"$tus_version\"" "$tools/npm-tus/node_modules/tus-js-client/package.json"; then
+        npm install --silent --no-fund --no-audit --prefix "$tools/npm-tus" \
+            "tus-js-client@$tus_version" >/dev/null 2>&1 ||
+            { not_run "$name" "tus-js-client $tus_version does not install" && return; }
+    fi
+    if told=$(ANSER_API_URL=$api ANSER_SERVER_KEY=$(<"$work/data/secrets/server-api.key") \
+        node "$here/tus.mjs" "$tools/npm-tus/node_modules/tus-js-client" 2>"$work/tus.log"); then
+        passed "$name" "$tus_version" "$told"
+    else
+        tail -n 20 "$work/tus.log"
+        failed "$name" "$tus_version" "$(tail -n 1 "$work/tus.log")"
+    fi
 }
 
 sockets() {
@@ -330,6 +348,7 @@ start_server || {
 openapi_lint
 with_tokens
 without_tokens
+tus
 slow_http
 autobahn
 compose_file

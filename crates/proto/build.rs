@@ -5,8 +5,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(["anser/v1/anser.proto"], ["proto"])?;
     prost_build::Config::new()
         .bytes(["."])
-        // It holds the token: `wire.rs` writes a Debug that hides it.
-        .skip_debug(["anser.v1.Hello"])
+        // They hold a token and a key: `wire.rs` writes a Debug that hides it.
+        .skip_debug(["anser.v1.Hello", "anser.v1.File"])
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `anser backup` and `anser restore`: a consistent copy while the server runs, and a new data
 //! folder from it. A backup leaves out the master key, so it is of no use to a thief, nor without
-//! the key.
+//! the key. It leaves out the bytes of files, too: they never change, so any copying program does
+//! that better, and only what is new.
 
 use std::path::PathBuf;
 
@@ -47,6 +48,9 @@ pub(crate) async fn backup(global: &Global, args: BackupArgs) -> Result {
     let done: BackedUp = Admin::of(global)?.post("/backup", &Backup { path }).await?;
     println!("{} rows, {} bytes in {}", done.rows, done.bytes, folder.display());
     println!("it does not hold the master key; export that once: anser config export-key FILE");
+    println!(
+        "it does not hold the bytes of files; copy the folder \"files\" of the data folder after it"
+    );
     Ok(())
 }
 
@@ -79,6 +83,10 @@ pub(crate) fn restore(global: &Global, args: &RestoreArgs) -> Result {
     }
     init::prepare(&data_dir)?;
     println!("restored to {}, as a new epoch: every device gets a reset", data_dir.display());
+    println!(
+        "files are not in a backup: copy their folder to {} before the start, or they are gone",
+        node::files_folder(&data_dir).display()
+    );
     println!("start with: anser serve --data-dir {}", data_dir.display());
     Ok(())
 }

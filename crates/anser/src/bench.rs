@@ -2,6 +2,7 @@
 //! reordered a message does not count, and the exit status says so.
 
 mod connect;
+mod file;
 mod floor;
 mod folder;
 mod machine;
@@ -35,6 +36,8 @@ enum What {
     Store(store::Options),
     /// Idle connections: what each costs the server
     Connect(connect::Options),
+    /// One file from a client to the server and back, against plain HTTP
+    File(file::Options),
     /// Part of `connect`: holds connections
     #[command(hide = true)]
     ConnectLoad(connect::LoadOptions),
@@ -66,6 +69,7 @@ pub(crate) async fn run(options: &Options) -> Result {
     let mut report = match &options.what {
         What::Send(send) => send::run(send).await?,
         What::Store(store) => store::run(store).await?,
+        What::File(file) => file::run(file).await?,
         What::Connect(connect) => connect::run(connect).await?,
         What::ConnectLoad(load) => {
             connect::run_load(load).await?;

@@ -5,6 +5,7 @@ mod conversation;
 mod draw;
 mod effects;
 mod exchange;
+mod file;
 mod input;
 mod plain;
 mod screen;
@@ -104,7 +105,9 @@ impl Chat {
 
     /// Something that took time is done.
     fn on_answer(&mut self, answer: Answer) {
-        self.effects.on_answer();
+        if !matches!(answer, Answer::Progress(_)) {
+            self.effects.on_answer();
+        }
         self.view.handle_answer(answer);
     }
 

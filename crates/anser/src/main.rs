@@ -11,6 +11,7 @@ mod demo;
 mod disk;
 mod doctor;
 mod failure;
+mod files;
 mod global;
 mod init;
 mod output;

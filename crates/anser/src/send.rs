@@ -1,9 +1,12 @@
 //! `anser send`: puts messages into the account's outbox and waits until they are where they should
 //! be. For scripts: what could not be sent now is sent by the next run, exactly once.
 
+mod file;
+
 use std::{
     collections::VecDeque,
     io::{BufRead as _, Read as _},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -43,6 +46,9 @@ pub(crate) struct Args {
     /// Each line of standard input is a message
     #[arg(long, conflicts_with = "text")]
     lines: bool,
+    /// Send this file instead of a text; an interrupted upload goes on by the next run
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["text", "lines"])]
+    file: Option<PathBuf>,
     /// One JSON object per message
     #[arg(long)]
     json: bool,
@@ -71,7 +77,10 @@ pub(crate) async fn run(args: &Args) -> Result {
         return Err(Failure::check("--to is --user: nobody writes to themselves; name a friend"));
     }
     let (client, mut events) = args.account.open("send").await?;
-    let ended = send(args, &client, &mut events).await;
+    let ended = match &args.file {
+        Some(path) => file::run(args, &client, &mut events, path).await,
+        None => send(args, &client, &mut events).await,
+    };
     client.shutdown().await;
     ended
 }

@@ -14,10 +14,10 @@
 mod cursor;
 mod line;
 
-use std::io::Write as _;
+use std::{io::Write as _, path::PathBuf};
 
 use anser_client::{
-    Client, Event, Events, Message,
+    Client, Content, ErrorKind, Event, Events, Message,
     proto::{Code, ConversationId, Seq},
 };
 use tokio::{
@@ -28,6 +28,7 @@ use tokio::{
 use crate::{
     account::Account,
     failure::{Failure, Result},
+    files,
 };
 use cursor::Cursor;
 
@@ -42,6 +43,9 @@ pub(crate) struct Args {
     /// One JSON object per line; also receipts, relations and what happens to the connection
     #[arg(long)]
     json: bool,
+    /// Save files that others send in this folder, as SENDER-NUMBER-NAME
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
     /// Begin with the first message that this device holds, not with the first one not printed yet
     #[arg(long)]
     since_start: bool,
@@ -179,14 +183,53 @@ impl Tail<'_> {
         // One's own messages, from here or another device, are no news.
         if message.sender != self.client.user() {
             let from = self.name(message);
+            let saved = self.save(&from, message).await?;
             let line = match self.args.json {
-                true => line::message(&from, message).to_string(),
+                true => {
+                    let mut line = line::message(&from, message);
+                    if let Some(saved) = saved {
+                        line["saved"] = saved;
+                    }
+                    line.to_string()
+                }
                 false => line::text(&from, message),
             };
             self.printer.print(line).await?;
         }
         self.cursor.set(message.conversation, message.conv_seq);
         Ok(())
+    }
+
+    /// Saves a message's file if that is asked for. Gives its path, or null where the server does
+    /// not have it or it is damaged: the message is printed all the same. What a message was saved
+    /// as is told by its number, so a second run finds it there.
+    async fn save(
+        &self,
+        from: &str,
+        message: &Message,
+    ) -> std::result::Result<Option<serde_json::Value>, Stop> {
+        let (Some(folder), Content::File(file)) = (&self.args.save, &message.content) else {
+            return Ok(None);
+        };
+        std::fs::create_dir_all(folder)?;
+        let path = folder.join(format!("{from}-{}-{}", message.conv_seq, file.name));
+        if !path.exists() {
+            let bar = files::bar(file.size);
+            let saved = self.client.save(file, &path, |written| bar.set_position(written)).await;
+            bar.finish_and_clear();
+            match saved {
+                Ok(()) => {}
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Refused(_) | ErrorKind::Damaged) =>
+                {
+                    eprintln!("anser: message {} from {from}: {error}", message.conv_seq);
+                    return Ok(Some(serde_json::Value::Null));
+                }
+                // The next run begins with this message.
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Some(path.display().to_string().into()))
     }
 
     fn name(&self, message: &Message) -> String {

@@ -17,6 +17,7 @@ use crate::{
     rest::{Authorized, Range, RelationAction},
     shared::{Local, Shared, seal},
     storage::Watermarks,
+    upload::{Outgoing, UploadHandle},
 };
 
 /// A device of a user. A cheap clone; when the last one is dropped, the connection closes.
@@ -102,14 +103,45 @@ impl Client {
             return Err(Error::new(ErrorKind::NotFriends, "you are not friends (any more)"));
         }
         let client_seq = local.model.outbox.head() + 1;
-        let (command, text) = seal(&local.model, conversation, client_seq, text.into())?;
+        let content = Content::Text(text.into());
+        let command = seal(&local.model, conversation, client_seq, &content)?;
         let handle = SendHandle::new(client_seq);
-        let mut item = Item::new(command, Some(Content::Text(text)));
+        let mut item = Item::new(command, Some(content));
         item.handle = Some(handle.clone());
         local.enqueue(item)?;
         drop(local);
         self.shared.work.notify_one();
         Ok(handle)
+    }
+
+    /// Sends a file and returns once that is stored: its bytes go to the server now or when it is
+    /// back, part by part, and go on where they broke, also after a restart. The message that names
+    /// it is put into the outbox when all bytes are there, so texts that are sent meanwhile come
+    /// before it. The file must stay where it is, unchanged, until then.
+    ///
+    /// `file` comes from [`Outgoing::open`]; the handle tells how far it is and can give it up.
+    /// Files are uploaded one after another, with at most two parts of 4 MiB in memory.
+    ///
+    /// # Errors
+    /// `NotFriends`, `OutboxFull`, `TooLong` (a name or preview that does not fit), `Storage`,
+    /// `Closed`. Nothing was stored then.
+    pub fn send_file(&self, conversation: ConversationId, file: Outgoing) -> Result<UploadHandle> {
+        file.check()?;
+        let mut outcome = Outcome::default();
+        let mut local = self.shared.local.lock();
+        self.check_outbox(&local)?;
+        if !local.model.is_open(conversation) {
+            return Err(Error::new(ErrorKind::NotFriends, "you are not friends (any more)"));
+        }
+        let handle = local.model.put_upload(conversation, file, &mut outcome)?;
+        outcome.wakes_uploads = true;
+        self.shared.settle(&mut local, &mut outcome)?;
+        Ok(handle)
+    }
+
+    /// The files whose bytes are on their way out, in the order in which they go.
+    pub fn uploads(&self) -> Vec<UploadHandle> {
+        self.shared.local.lock().model.uploads.handles()
     }
 
     /// Says that the user has read a conversation up to the message `conv_seq`. Going back, and

@@ -22,6 +22,10 @@ pub enum ErrorKind {
     InUse,
     /// The client was shut down or its session ended for good.
     Closed,
+    /// A file of this machine can not be read or written, or it has changed.
+    File,
+    /// The bytes of a file are not those that were sent.
+    Damaged,
     /// The server answered something that this version does not understand.
     Protocol,
 }

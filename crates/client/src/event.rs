@@ -6,7 +6,10 @@ mod queue;
 use anser_proto::{Code, ConversationId, DeviceId, Seq, UserId, rest, wire};
 
 pub use queue::Events;
+
 pub(crate) use queue::Queue;
+
+use crate::file::File;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +46,17 @@ pub enum Event {
         client_seq: Seq,
         /// Why; `None` when this version does not know the code, or nobody can tell any more.
         code: Option<Code>,
+    },
+    /// A file that was to be sent will not be.
+    FileFailed {
+        /// Where it was to go.
+        conversation: ConversationId,
+        /// Its name.
+        name: String,
+        /// The server's code, where it refused.
+        code: Option<Code>,
+        /// One sentence for people.
+        reason: String,
     },
     /// A relation changed.
     Relation(Relation),
@@ -106,6 +120,8 @@ pub struct Waiting {
 pub enum Content {
     /// A text.
     Text(String),
+    /// A file: its bytes are on the server.
+    File(File),
     /// A kind of message that this version does not know.
     Unknown,
     /// The body does not open.

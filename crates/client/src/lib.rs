@@ -49,6 +49,9 @@
 //! - When the server can not continue ([`Event::Reset`]) or the device can not
 //!   ([`Event::NewDevice`]: its session was revoked, or its storage is an old copy), it takes a
 //!   snapshot, fetches the messages that it lacks, and moves over what was not sent.
+//! - A file ([`Client::send_file`]) is sealed and uploaded part by part, goes on where it broke,
+//!   also after a restart, and its message is put into the outbox when all of it is there.
+//!   [`Client::save`] fetches one, and checks every piece.
 //! - A body that does not open is a message too, with the reason ([`Content::Unreadable`]).
 //!
 //! Numbers named `conv_seq` count the messages of one conversation from 1; `client_seq` counts the
@@ -57,16 +60,21 @@
 mod builder;
 mod client;
 mod credentials;
+mod download;
 mod error;
 mod event;
+mod file;
 mod handle;
 mod history;
 mod model;
 mod outbox;
+mod picture;
 mod rest;
+mod sealing;
 mod shared;
 mod storage;
 mod task;
+mod upload;
 
 pub use builder::{Builder, Transport};
 pub use client::Client;
@@ -75,12 +83,15 @@ pub use error::{Error, ErrorKind, Result};
 pub use event::{
     ConnectionState, Content, Event, Events, Message, Relation, RelationState, Unreadable, Waiting,
 };
+pub use file::File;
 pub use handle::{Failure, SendHandle, SendState};
 pub use history::Page;
 pub use rest::{Authorized, Range, RelationAction, Rest};
 pub use storage::{
-    Change, FileStorage, Identity, MemoryStorage, Saved, SavedRelation, Storage, Watermarks,
+    Change, FileStorage, Identity, MemoryStorage, Saved, SavedRelation, SavedUpload, Storage,
+    Watermarks,
 };
+pub use upload::{Outgoing, UploadHandle, UploadState};
 
 /// Ids, codes and REST bodies.
 pub use anser_proto as proto;

@@ -3,6 +3,7 @@
 
 mod conversation;
 mod history;
+mod uploads;
 
 use std::collections::HashMap;
 
@@ -15,10 +16,12 @@ use anser_proto::{
 use bytes::Bytes;
 use prost::Message as _;
 
-use self::conversation::Conversation;
+pub(crate) use self::uploads::Upload;
+use self::{conversation::Conversation, uploads::Uploads};
 use crate::{
     error::{Error, ErrorKind, Result},
     event::{Content, Event, Message, Relation, RelationState, Unreadable, Waiting},
+    file::File,
     handle::SendState,
     outbox::Outbox,
     storage::{Change, Identity, Saved, SavedRelation, Watermarks},
@@ -41,6 +44,7 @@ pub(crate) struct Model {
     body_bytes_max: usize,
     keys: HashMap<ConversationId, Vec<Key>>,
     conversations: HashMap<ConversationId, Conversation>,
+    pub(crate) uploads: Uploads,
 }
 
 /// What must be stored and told. Made once and used again, because it comes with every read.
@@ -50,6 +54,8 @@ pub(crate) struct Outcome {
     pub(crate) events: Vec<Event>,
     /// Commands up to here are forgotten; one change for all entries of a read.
     trim: Seq,
+    /// There is something to upload (again).
+    pub(crate) wakes_uploads: bool,
     /// Conversations whose watermarks moved.
     touched: Vec<ConversationId>,
 }
@@ -84,6 +90,7 @@ impl Model {
     /// `Storage`: it is damaged.
     pub(crate) fn new(saved: Saved) -> Result<Self> {
         let outbox = Outbox::restore(saved.outbox_head, saved.outbox)?;
+        let uploads = Uploads::restore(saved.uploads, outbox.trimmed());
         if saved.position >= NUMBER_MAX || outbox.head() >= NUMBER_MAX {
             let detail = "the stored positions are damaged: a number is above 2^53";
             return Err(Error::new(ErrorKind::Storage, detail));
@@ -98,6 +105,7 @@ impl Model {
             body_bytes_max: BODY_BYTES_MAX,
             keys: HashMap::new(),
             conversations: HashMap::new(),
+            uploads,
         };
         for (conversation, watermarks) in saved.watermarks {
             model.conversations.entry(conversation).or_default().watermarks = watermarks;
@@ -179,6 +187,7 @@ impl Model {
             outcome.events.push(Event::Rejected { client_seq, code: None });
         }
         self.trim(position, outcome);
+        self.settle_uploads_through(position, outcome);
     }
 
     /// The messages among the commands that are not forgotten yet.
@@ -206,6 +215,7 @@ impl Model {
             }
         }
         self.conversations.values_mut().for_each(Conversation::end);
+        self.uploads.end();
     }
 
     /// Asks for a read mark; gives whether it is worth a command.
@@ -281,6 +291,9 @@ impl Model {
             known.follow(message.conv_seq, handle);
         }
         self.on_own(message.device, message.client_seq, outcome);
+        if is_mine {
+            self.settle_upload(message.client_seq, None, outcome);
+        }
         Ok(())
     }
 
@@ -322,6 +335,10 @@ impl Model {
         Ok(match wire::Content::decode(&opened[..]) {
             Ok(wire::Content { kind: Some(wire::content::Kind::Text(text)) }) => {
                 Content::Text(text.text)
+            }
+            Ok(wire::Content { kind: Some(wire::content::Kind::File(file)) }) => {
+                File::from_wire(file)
+                    .map_or(Content::Unreadable(Unreadable::Malformed), Content::File)
             }
             Ok(wire::Content { kind: None }) => Content::Unknown,
             Err(_) => Content::Unreadable(Unreadable::Malformed),
@@ -376,6 +393,8 @@ impl Model {
             known.read_asked = 0;
         }
         outcome.events.push(Event::Rejected { client_seq, code });
+        // A code of a later version refuses as well as a known one.
+        self.settle_upload(client_seq, Some(code.unwrap_or(Code::Internal)), outcome);
         self.on_own(rejected.device, client_seq, outcome);
     }
 

@@ -1,5 +1,7 @@
 //! The REST side of the SDK: a typed method per route, without state but the address.
 
+mod file;
+
 use std::time::Duration;
 
 use anser_proto::{
@@ -9,7 +11,7 @@ use anser_proto::{
         Relation, Relations, RequestRelation, ServerInfo, Sessions, Snapshot, UpdateProfile, User,
     },
 };
-use reqwest::{Method, RequestBuilder};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -97,30 +99,37 @@ impl Rest {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Vec<u8>> {
-        let unreachable = |error| {
-            let detail = format!("the server at {} can not be reached", self.base);
-            Error::with(ErrorKind::Unreachable, detail, error)
-        };
-        let mut answer = request.send().await.map_err(unreachable)?;
+        let answer = request.send().await.map_err(|error| self.unreachable(error))?;
         let status = answer.status();
+        let body = self.body(answer).await?;
+        if status.is_success() { Ok(body) } else { Err(refused(status, &body)) }
+    }
+
+    /// The body of an answer that is no file.
+    async fn body(&self, mut answer: Response) -> Result<Vec<u8>> {
         let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
+        while let Some(chunk) = answer.chunk().await.map_err(|error| self.unreachable(error))? {
             if body.len() + chunk.len() > ANSWER_BYTES_MAX {
                 return Err(Error::new(ErrorKind::Protocol, "the server's answer is too long"));
             }
             body.extend_from_slice(&chunk);
         }
-        if status.is_success() {
-            return Ok(body);
-        }
-        let problem: Option<Problem> = serde_json::from_slice(&body).ok();
-        let code = problem.as_ref().and_then(|problem| Code::from_name(&problem.code));
-        match (code, problem) {
-            (Some(code), Some(problem)) => {
-                Err(Error::new(ErrorKind::Refused(code), problem.detail))
-            }
-            _ => Err(Error::new(ErrorKind::Protocol, format!("the server answered {status}"))),
-        }
+        Ok(body)
+    }
+
+    fn unreachable(&self, error: reqwest::Error) -> Error {
+        let detail = format!("the server at {} can not be reached", self.base);
+        Error::with(ErrorKind::Unreachable, detail, error)
+    }
+}
+
+/// What an answer that is no success says.
+fn refused(status: StatusCode, body: &[u8]) -> Error {
+    let problem: Option<Problem> = serde_json::from_slice(body).ok();
+    let code = problem.as_ref().and_then(|problem| Code::from_name(&problem.code));
+    match (code, problem) {
+        (Some(code), Some(problem)) => Error::new(ErrorKind::Refused(code), problem.detail),
+        _ => Error::new(ErrorKind::Protocol, format!("the server answered {status}")),
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    event::{ConnectionState, Event, Queue},
+    event::{ConnectionState, Content, Event, Queue},
     model::{Model, Outcome},
     outbox::Item,
     rest::{Authorized, Rest},
@@ -27,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) state: watch::Sender<ConnectionState>,
     /// Something for the task: a command, or the wish to close.
     pub(crate) work: Notify,
+    /// Something for the part of the task that uploads.
+    pub(crate) uploads: Notify,
     pub(crate) closed: watch::Sender<bool>,
     pub(crate) rest: Rest,
     pub(crate) outbox_max: usize,
@@ -54,6 +56,7 @@ impl Shared {
             events,
             state: watch::Sender::new(ConnectionState::default()),
             work: Notify::new(),
+            uploads: Notify::new(),
             closed: watch::Sender::new(false),
             rest,
             outbox_max,
@@ -117,6 +120,9 @@ impl Shared {
         if !outcome.events.is_empty() {
             self.events.push(outcome.events.drain(..));
         }
+        if std::mem::take(&mut outcome.wakes_uploads) {
+            self.uploads.notify_one();
+        }
         Ok(())
     }
 }
@@ -124,38 +130,49 @@ impl Shared {
 impl Local {
     /// Stores the next command, then puts it into the outbox.
     pub(crate) fn enqueue(&mut self, item: Item) -> Result<()> {
+        self.enqueue_with(item, &[])
+    }
+
+    /// Like `enqueue`, with other changes in the same transaction.
+    pub(crate) fn enqueue_with(&mut self, item: Item, others: &[Change]) -> Result<()> {
         let client_seq = self.model.outbox.head() + 1;
         let command = item.command.clone();
-        self.storage.apply(&[Change::Enqueue { client_seq, command }])?;
+        let enqueue = [Change::Enqueue { client_seq, command }];
+        self.storage.apply(&[&enqueue, others].concat())?;
         self.model.outbox.push(item);
         Ok(())
     }
 }
 
-/// Seals a text as this device's command `client_seq`. Gives the text back.
+/// Seals a message as this device's command `client_seq`.
 pub(crate) fn seal(
     model: &Model,
     conversation: ConversationId,
     client_seq: Seq,
-    text: String,
-) -> Result<(Bytes, String)> {
+    content: &Content,
+) -> Result<Bytes> {
     let (key_version, key) = model.newest_key(conversation).ok_or_else(|| {
         Error::new(ErrorKind::NotFriends, "there is no key for this conversation yet")
     })?;
-    let text = wire::Text { text };
-    let content = wire::Content { kind: Some(wire::content::Kind::Text(text)) };
+    let (kind, files) = match content {
+        Content::Text(text) => {
+            (wire::content::Kind::Text(wire::Text { text: text.clone() }), Vec::new())
+        }
+        Content::File(file) => (wire::content::Kind::File(file.to_wire()), vec![file.id.0]),
+        Content::Unknown | Content::Unreadable(_) => {
+            return Err(Error::new(ErrorKind::Protocol, "what was not understood is not sent"));
+        }
+    };
+    let content = wire::Content { kind: Some(kind) };
     let (bytes, max) = (content.encoded_len(), model.text_bytes_max());
     if bytes > max {
-        let detail = format!("the text takes {bytes} bytes, at most {max} are allowed");
+        let detail = format!("the message takes {bytes} bytes, at most {max} are allowed");
         return Err(Error::new(ErrorKind::TooLong, detail));
     }
     let (sender, device) = (model.user(), model.device());
     let place = Place { conversation, sender, device, client_seq, key_version };
-    let kind = wire::command::Kind::Send(wire::Send { conversation: conversation.0, key_version });
+    let send = wire::Send { conversation: conversation.0, key_version, files };
+    let kind = wire::command::Kind::Send(send);
     let body = key.seal(&place, &content.encode_to_vec()).into();
-    let command = wire::Command { kind: Some(kind), body }.encode_to_vec().into();
-    let Some(wire::content::Kind::Text(wire::Text { text })) = content.kind else {
-        unreachable!("a text was put in above");
-    };
-    Ok((command, text))
+    Ok(wire::Command { kind: Some(kind), body }.encode_to_vec().into())
 }

@@ -4,7 +4,7 @@
 mod file;
 mod memory;
 
-use anser_proto::{ConversationId, DeviceId, Seq, UserId};
+use anser_proto::{ConversationId, DeviceId, FileId, Seq, UserId};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -81,6 +81,35 @@ pub struct SavedRelation {
     pub keys: Vec<[u8; 32]>,
 }
 
+/// A file that is to be sent, or whose message waits in the outbox.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedUpload {
+    /// Names it on this device.
+    pub number: u64,
+    /// Where it goes.
+    pub conversation: ConversationId,
+    /// The file on this machine.
+    pub path: String,
+    /// Its name for the others.
+    pub name: String,
+    /// Its media type, or empty.
+    pub media_type: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// When it was changed last, in nanoseconds since 1970 UTC.
+    pub modified_ns: u64,
+    /// The key that seals it.
+    pub key: [u8; 32],
+    /// Width and height of a picture.
+    pub pixels: Option<(u32, u32)>,
+    /// A small picture, or empty.
+    pub preview: Vec<u8>,
+    /// The server's upload, once there is one.
+    pub file: Option<FileId>,
+    /// Its message's command, once all bytes are there.
+    pub client_seq: Option<Seq>,
+}
+
 /// What a storage holds, but for the messages.
 #[derive(Clone, Default)]
 pub struct Saved {
@@ -98,6 +127,8 @@ pub struct Saved {
     pub watermarks: Vec<(ConversationId, Watermarks)>,
     /// All relations.
     pub relations: Vec<SavedRelation>,
+    /// Files on their way out, by number.
+    pub uploads: Vec<SavedUpload>,
 }
 
 /// One change of a transaction.
@@ -137,4 +168,11 @@ pub enum Change {
     Watermarks(ConversationId, Watermarks),
     /// A relation, absolute.
     Relation(SavedRelation),
+    /// A file on its way out, absolute.
+    Upload(SavedUpload),
+    /// A file is not on its way any more: sent, or given up.
+    Uploaded {
+        /// Its number.
+        number: u64,
+    },
 }

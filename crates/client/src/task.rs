@@ -5,6 +5,7 @@ mod connection;
 mod renew;
 mod snapshot;
 mod socket;
+mod upload;
 
 use std::{
     future::Future,
@@ -107,7 +108,10 @@ impl Task {
     /// Connects and stays connected until the client closes or the server ends it for good.
     pub(crate) async fn run(self) {
         let ending = Ending(Some(self.shared.clone()));
-        let code = self.stay_connected().await;
+        let code = tokio::select! {
+            code = self.stay_connected() => code,
+            () = self.uploads() => None,
+        };
         self.shared.end(Some(Event::Closed { code }));
         drop(self);
         drop(ending);

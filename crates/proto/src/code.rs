@@ -75,6 +75,9 @@ codes! {
     UnknownCommand = 63, "unknown_command", 400, false, "The server does not know this kind of command.";
     UnknownKeyVersion = 64, "unknown_key_version", 400, false, "The relation has no key of this version.";
     ReadAboveHead = 65, "read_above_head", 400, false, "The read mark is above the last message.";
+    FileIncomplete = 66, "file_incomplete", 409, false, "The file is not uploaded to its end.";
+    FileGone = 67, "file_gone", 410, false, "The file is not there (any more); upload it again.";
+    TooManyFiles = 68, "too_many_files", 400, false, "The message lists more files than a message may have.";
 
     InvalidRequest = 80, "invalid_request", 400, false, "The request is not valid.";
     NotFound = 81, "not_found", 404, false, "There is no such thing, or it is not yours to see.";
@@ -86,9 +89,15 @@ codes! {
     RelationState = 87, "relation_state", 409, false, "The relation is in a state that does not allow this.";
     PayloadTooLarge = 88, "payload_too_large", 413, false, "The request body is above the limit.";
     MethodNotAllowed = 89, "method_not_allowed", 405, false, "This address does not take this method.";
-    UnsupportedMedia = 90, "unsupported_media_type", 415, false, "Send the body as application/json.";
+    UnsupportedMedia = 90, "unsupported_media_type", 415, false, "The body is not of the media type that this address takes.";
     BelowFloor = 91, "below_floor", 410, false, "The inbox entries before the floor were pruned; take a snapshot.";
     TooMany = 92, "too_many", 409, false, "The account has as many of these as it may have.";
+    FileTooLarge = 93, "file_too_large", 413, false, "The file is larger than the server takes.";
+    QuotaExceeded = 94, "quota_exceeded", 413, false, "The files of this account would take more room than it has.";
+    OffsetConflict = 95, "offset_conflict", 409, false, "The upload goes on at another offset; ask for it, then send from there.";
+    UploadBusy = 96, "upload_busy", 423, true, "Another request writes to this upload.";
+    RangeInvalid = 97, "range_invalid", 416, false, "The file has no bytes in this range.";
+    UnsupportedTus = 98, "unsupported_tus", 412, false, "The server does not speak this version of the tus protocol.";
 }
 
 impl fmt::Display for Code {

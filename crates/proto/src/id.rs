@@ -95,6 +95,11 @@ id! {
     SessionId
 }
 
+id! {
+    /// An uploaded file.
+    FileId
+}
+
 /// The text is no id.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("an id is a decimal number from 1 to 9007199254740991, as a string")]

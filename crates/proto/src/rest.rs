@@ -216,6 +216,12 @@ answers! {
         pub body_bytes_max: u64,
         /// Largest page of any list.
         pub page_max: u64,
+        /// Largest file, sealed.
+        #[serde(default)]
+        pub file_bytes_max: u64,
+        /// All sealed files of one user together.
+        #[serde(default)]
+        pub user_file_bytes_max: u64,
     }
     /// `GET /v1/connectors`: where to connect, best first.
     pub struct Connectors {

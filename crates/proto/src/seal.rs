@@ -4,6 +4,8 @@
 //! a restored client must not repeat one. The associated data binds a body to its place:
 //! `"anser1" | be64 conversation | be64 sender | be64 device | be64 client_seq | be32 key version`.
 
+pub mod file;
+
 use std::sync::Arc;
 
 use aes_gcm::{

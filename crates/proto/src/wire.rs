@@ -49,6 +49,16 @@ pub fn outbox_digest(digest: Option<u64>) -> Bytes {
     digest.map_or_else(Bytes::new, |digest| Bytes::copy_from_slice(&digest.to_be_bytes()))
 }
 
+/// Without the key, which is a secret, and what the file is called.
+impl std::fmt::Debug for File {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("File")
+            .field("id", &self.id)
+            .field("size", &self.size)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Without the token, which is a secret.
 impl std::fmt::Debug for Hello {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

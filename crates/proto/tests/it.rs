@@ -4,6 +4,8 @@
 mod codec;
 #[path = "it/docs.rs"]
 mod docs;
+#[path = "it/file_vectors.rs"]
+mod file_vectors;
 #[path = "it/golden.rs"]
 mod golden;
 #[path = "it/operations.rs"]

@@ -12,6 +12,7 @@ mod auth;
 mod conversation;
 mod error;
 mod extract;
+mod file;
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzz;
 mod info;
@@ -36,7 +37,7 @@ use anser_store::{Hash, Store};
 use axum::{Router, extract::DefaultBodyLimit, serve::ListenerExt as _};
 use tokio::net::TcpListener;
 
-use crate::{config, link, proxy::TrustedProxies, secrets::MasterKey};
+use crate::{config, files::Files, link, proxy::TrustedProxies, secrets::MasterKey};
 
 /// What the role needs of the others.
 #[derive(Clone)]
@@ -55,6 +56,8 @@ pub struct Deps {
     pub proxies: TrustedProxies,
     /// What connectors take.
     pub limits: Limits,
+    /// The bytes of files.
+    pub files: Files,
 }
 
 /// The limits of the connectors that clients and the server API must keep.
@@ -128,6 +131,7 @@ struct Shared {
     server_key_hash: Option<Hash>,
     connectors: Arc<dyn Fn() -> Vec<rest::Connector> + Send + Sync>,
     limits: Limits,
+    files: Files,
     passwords: password::Passwords,
     attempts: attempts::Attempts,
     senders: product::Senders,
@@ -152,6 +156,7 @@ fn app(config: &config::Api, deps: Deps) -> Result<App, BindError> {
         server_key_hash: deps.server_key_hash,
         connectors: deps.connectors,
         limits: deps.limits,
+        files: deps.files,
         passwords,
         senders: product::Senders::default(),
     }))

@@ -26,6 +26,8 @@ pub struct Config {
     pub ops: Ops,
     /// The database.
     pub store: Store,
+    /// Files that messages name.
+    pub files: Files,
     /// How long things are kept.
     pub retention: Retention,
     /// What is logged.
@@ -146,6 +148,19 @@ impl std::fmt::Debug for StoreUrl {
     }
 }
 
+/// Files that messages name. They are in the folder `files` of the data folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Files {
+    /// Largest file, sealed.
+    pub bytes_max: u64,
+    /// All files of one user together, sealed.
+    pub user_bytes_max: u64,
+    /// A complete file that no message names is removed after this time.
+    pub unsent_kept: Duration,
+    /// An upload to which nothing was added for this time is removed.
+    pub unfinished_kept: Duration,
+}
+
 /// How long things are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retention {
@@ -216,6 +231,17 @@ impl Default for Ops {
 impl Default for Store {
     fn default() -> Self {
         Self { url: None, memory_bytes: 128 * 1024 * 1024, disk_floor_bytes: 512 * 1024 * 1024 }
+    }
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self {
+            bytes_max: 4 << 30,
+            user_bytes_max: 20 << 30,
+            unsent_kept: Duration::from_secs(7 * 24 * 3600),
+            unfinished_kept: Duration::from_secs(24 * 3600),
+        }
     }
 }
 

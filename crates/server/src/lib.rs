@@ -9,6 +9,7 @@ pub mod secrets;
 
 pub mod api;
 pub mod connector;
+pub mod files;
 pub mod ops;
 pub mod retention;
 pub mod transfer;

@@ -10,7 +10,7 @@ use std::{
 use anser_proto::rest;
 use anser_store::{
     Store,
-    embedded::{Embedded, FreeSpace},
+    embedded::{self, Embedded, FreeSpace},
     mysql::Mysql,
 };
 use anyhow::Context as _;
@@ -25,6 +25,7 @@ use crate::{
     },
     config::{self, Config},
     connector::{self, Connector, Registry, WEBSOCKET_PATH, sweep},
+    files::Files,
     link, metrics,
     ops::{self, Ops, Ready},
     presence,
@@ -39,6 +40,8 @@ use crate::{
 pub const ADMIN_SOCKET: &str = "admin.sock";
 /// The database's folder in the data folder.
 const DATABASE: &str = "db";
+/// The folder of files in the data folder.
+const FILES: &str = "files";
 
 /// A whole server in one process, bound and ready to run.
 pub struct Node {
@@ -46,6 +49,7 @@ pub struct Node {
     store: Arc<dyn Store>,
     /// Where the answer to a commit can get lost, and its doorbell with it.
     swept: Option<Arc<Registry>>,
+    files: Files,
     queue: Arc<Queue>,
     ready: Ready,
     transfer: Transfer,
@@ -94,10 +98,13 @@ impl Node {
         free_space: Option<FreeSpace>,
     ) -> anyhow::Result<Self> {
         let metrics = metrics::install()?;
-        let store = open_store(&config, free_space).await?;
+        let free_space =
+            free_space.unwrap_or_else(|| embedded::free_space_of(config.node.data_dir.clone()));
+        let store = open_store(&config, free_space.clone()).await?;
         let meta = store.meta().await?;
         check_master_key(&*store, &secrets).await?;
 
+        let files = open_files(&config, free_space)?;
         let queue = Arc::new(Queue::default());
         let registry = Arc::new(Registry::default());
         let swept = config.store.url.is_some().then(|| registry.clone());
@@ -105,7 +112,6 @@ impl Node {
         let presence = presence::Handle::local(registry.clone());
         let transfer = Transfer::new(queue.clone(), store.clone(), link.clone());
 
-        let listen = config.connector.listen;
         let connector_deps = connector::Deps {
             store: store.clone(),
             queue: queue.clone(),
@@ -113,8 +119,7 @@ impl Node {
             epoch: meta.epoch,
             proxies: config.node.trusted_proxies.clone(),
         };
-        let connector = Connector::bind(&config.connector, connector_deps)
-            .with_context(|| format!("connector.listen = {listen}"))?;
+        let connector = bind_connector(&config.connector, connector_deps)?;
         let advertised = advertise(&config.connector, connector.local_addr()?);
 
         let api_deps = api::Deps {
@@ -124,10 +129,8 @@ impl Node {
             server_key_hash: Some(token::hash(&secrets.server_api_key)),
             connectors: Arc::new(move || vec![advertised.clone()]),
             proxies: config.node.trusted_proxies.clone(),
-            limits: api::Limits {
-                frame_bytes_max: config.connector.frame_bytes_max,
-                body_bytes_max: config.connector.body_bytes_max,
-            },
+            limits: limits(&config.connector),
+            files: files.clone(),
         };
         let api = Api::bind(&config.api, api_deps.clone()).await?;
         let admin_path = admin_socket(&config.node.data_dir);
@@ -155,6 +158,7 @@ impl Node {
             config,
             store,
             swept,
+            files,
             queue,
             ready,
             transfer,
@@ -178,7 +182,18 @@ impl Node {
     /// A part failed.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let Self {
-            config, store, swept, queue, ready, transfer, connector, api, admin, ops, ..
+            config,
+            store,
+            swept,
+            files,
+            queue,
+            ready,
+            transfer,
+            connector,
+            api,
+            admin,
+            ops,
+            ..
         } = self;
         let (front_stop, ops_stop) = (CancellationToken::new(), CancellationToken::new());
         let stopped = || front_stop.clone().cancelled_owned();
@@ -186,7 +201,8 @@ impl Node {
         front.spawn(connector.run(stopped()));
         front.spawn(api.run(stopped()));
         front.spawn(admin.run(stopped()));
-        let pruning = tokio::spawn(retention::run(store.clone(), config.retention.clone()));
+        let pruning = retention::run(store.clone(), files, config.retention.clone());
+        let pruning = tokio::spawn(pruning);
         let sweeping = swept.map(|all| tokio::spawn(sweep::run(store.clone(), all)));
         let health = tokio::spawn(ops.run(ops_stop.clone().cancelled_owned()));
         let mut commits = tokio::spawn(transfer.run());
@@ -227,10 +243,18 @@ impl Node {
     }
 }
 
-async fn open_store(
-    config: &Config,
-    free_space: Option<FreeSpace>,
-) -> anyhow::Result<Arc<dyn Store>> {
+fn bind_connector(config: &config::Connector, deps: connector::Deps) -> anyhow::Result<Connector> {
+    let bound = Connector::bind(config, deps);
+    bound.with_context(|| format!("connector.listen = {}", config.listen))
+}
+
+/// What the api must know of what connectors take.
+fn limits(config: &config::Connector) -> api::Limits {
+    let (frame_bytes_max, body_bytes_max) = (config.frame_bytes_max, config.body_bytes_max);
+    api::Limits { frame_bytes_max, body_bytes_max }
+}
+
+async fn open_store(config: &Config, free_space: FreeSpace) -> anyhow::Result<Arc<dyn Store>> {
     let body_bytes_max = config.connector.body_bytes_max;
     if let Some(url) = &config.store.url {
         let options = anser_store::mysql::Options {
@@ -245,11 +269,18 @@ async fn open_store(
         memory_bytes: config.store.memory_bytes,
         disk_floor_bytes: config.store.disk_floor_bytes,
         body_bytes_max,
-        free_space,
+        free_space: Some(free_space),
         ..anser_store::embedded::Options::new(&path)
     };
     let store = Embedded::open(options).with_context(|| format!("database {}", path.display()))?;
     Ok(Arc::new(store))
+}
+
+fn open_files(config: &Config, free_space: FreeSpace) -> anyhow::Result<Files> {
+    let path = files_folder(&config.node.data_dir);
+    let floor = (free_space, config.store.disk_floor_bytes);
+    Files::open(&path, config.files.clone(), floor)
+        .with_context(|| format!("the folder of files, {}", path.display()))
 }
 
 async fn check_master_key(store: &dyn Store, secrets: &Secrets) -> anyhow::Result<()> {
@@ -268,6 +299,11 @@ fn advertise(config: &config::Connector, bound: SocketAddr) -> rest::Connector {
 /// The database of a data folder.
 pub fn database(data_dir: &Path) -> PathBuf {
     data_dir.join(DATABASE)
+}
+
+/// The folder of files of a data folder.
+pub fn files_folder(data_dir: &Path) -> PathBuf {
+    data_dir.join(FILES)
 }
 
 /// The admin socket of a data folder.

@@ -1,17 +1,18 @@
-//! Retention: prunes inbox entries that are old and that every device seen since has passed.
-//! History is not touched.
+//! Retention: prunes inbox entries that are old and that every device seen since has passed, and
+//! removes files that no message names. History, and the files it names, are not touched.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use anser_store::Store;
+use anser_store::{FileExpiry, Store};
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, warn};
 
 use crate::{
     clock, config,
+    files::Files,
     metrics::{PRUNED_ENTRIES_TOTAL, RETENTION_STOPPED},
 };
 
@@ -19,12 +20,14 @@ use crate::{
 const INTERVAL: Duration = Duration::from_secs(600);
 /// Rows of one transaction: short enough to hide between two commits.
 const ROWS_PER_STEP: usize = 1_000;
+/// Files of one transaction.
+const FILES_PER_STEP: usize = 100;
 /// A wall clock that moved more than this against the monotonic one is wrong now or was before:
 /// pruning by it could delete what is needed (DESIGN section 4).
 const CLOCK_JUMP_MAX_MS: u64 = 24 * 3600 * 1000;
 
 /// Prunes for ever. Ends only when the clock jumped; a restart, by a person who looked, resumes it.
-pub async fn run(store: Arc<dyn Store>, config: config::Retention) {
+pub async fn run(store: Arc<dyn Store>, files: Files, config: config::Retention) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // There from the start, so that an alarm can tell "fine" from "missing".
@@ -39,8 +42,8 @@ pub async fn run(store: Arc<dyn Store>, config: config::Retention) {
             metrics::gauge!(RETENTION_STOPPED).set(1.0);
             return;
         }
-        let kept_ms = u64::try_from(config.inbox.as_millis()).unwrap_or(u64::MAX);
-        prune(&*store, now_ms.saturating_sub(kept_ms)).await;
+        prune(&*store, before(now_ms, config.inbox)).await;
+        collect(&*store, &files, now_ms).await;
     }
 }
 
@@ -58,6 +61,44 @@ async fn prune(store: &dyn Store, older_than_ms: u64) {
             }
         }
     }
+}
+
+/// Removes the bytes of files that nobody waits for, then forgets them: whatever was cut short is
+/// found again by the next round.
+pub(crate) async fn collect(store: &dyn Store, files: &Files, now_ms: u64) {
+    let expiry = FileExpiry {
+        incomplete_before_ms: before(now_ms, files.config().unfinished_kept),
+        complete_before_ms: before(now_ms, files.config().unsent_kept),
+        files_max: FILES_PER_STEP,
+    };
+    loop {
+        let step = async {
+            let mut removed = Vec::new();
+            for file in store.expire_files(expiry).await? {
+                // To one that has ended somebody can write for a little while.
+                if let Some(writing) = files.writing(file) {
+                    files.remove(writing).await?;
+                    removed.push(file);
+                }
+            }
+            let count = removed.len();
+            store.forget_files(removed).await?;
+            anyhow::Ok(count)
+        };
+        match step.await {
+            Ok(0) => return,
+            Ok(count) => debug!(count, "removed files that no message names"),
+            Err(error) => {
+                warn!(%error, "removing files failed; the next round tries again");
+                return;
+            }
+        }
+    }
+}
+
+/// The moment so long ago.
+fn before(now_ms: u64, ago: Duration) -> u64 {
+    now_ms.saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn jumped(wall_start_ms: u64, wall_now_ms: u64, elapsed: Duration) -> bool {

@@ -151,7 +151,8 @@ fn send(from: Person, client_seq: u64, to: ConversationId, key: u32, body: &[u8]
 }
 
 fn send_bytes(to: ConversationId, key_version: u32, body: &[u8]) -> Bytes {
-    let kind = Some(command::Kind::Send(wire::Send { conversation: to.0, key_version }));
+    let kind =
+        Some(command::Kind::Send(wire::Send { conversation: to.0, key_version, ..<_>::default() }));
     wire::Command { kind, body: body.to_vec().into() }.encode_to_vec().into()
 }
 

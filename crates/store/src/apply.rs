@@ -5,6 +5,7 @@
 //! writes all of it in one transaction, or throws all of it away.
 
 mod command;
+mod file;
 mod greet;
 mod receipt;
 #[cfg(test)]
@@ -14,13 +15,14 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use anser_proto::id::NUMBER_MAX;
-use anser_proto::{Code, ConversationId, DeviceId, Seq, SessionId, UserId, wire};
+use anser_proto::{Code, ConversationId, DeviceId, FileId, Seq, SessionId, UserId, wire};
 use bytes::Bytes;
 use prost::Message as _;
 
+pub(crate) use file::listed as listed_files;
 pub(crate) use greet::{Bounds, greet};
 
-use crate::{Batch, Hash, Mark, NewEntry, Outcome, Record};
+use crate::{Batch, File, Hash, Mark, NewEntry, Outcome, Record};
 
 /// How many of a device's last commands can be compared with a repeat.
 pub(crate) const DIGESTS_MAX: usize = 64;
@@ -33,6 +35,8 @@ pub(crate) type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
 pub(crate) struct WorkingSet {
     pub(crate) devices: IdMap<DeviceId, Device>,
     pub(crate) conversations: IdMap<ConversationId, Conversation>,
+    /// The files that the batch's messages list.
+    pub(crate) files: IdMap<FileId, File>,
     /// Inbox heads of all members of the conversations and of all users of the records.
     pub(crate) heads: IdMap<UserId, Seq>,
     /// Those of the batch's `once` keys that were used before.
@@ -100,6 +104,8 @@ pub(crate) struct Applied {
     pub(crate) entries: Vec<NewEntry>,
     pub(crate) messages: Vec<(ConversationId, Seq, Bytes)>,
     pub(crate) once: Vec<Hash>,
+    /// Files that a message names now, for the first time.
+    pub(crate) files: Vec<File>,
 }
 
 /// Limits of the rule.

@@ -6,6 +6,7 @@
 //! engine.
 
 mod accounts;
+mod files;
 mod members;
 mod p1_safe;
 mod p2_once;
@@ -18,6 +19,7 @@ mod relations;
 mod world;
 
 pub use accounts::*;
+pub use files::*;
 pub use members::*;
 pub use p1_safe::*;
 pub use p2_once::*;
@@ -82,6 +84,12 @@ macro_rules! contract {
             accounts_a_change_ends_sessions_with_it
             accounts_a_removed_user_leaves_the_messages
             meta_the_first_key_check_stands
+            files_a_message_lists_whole_files_of_its_own
+            files_a_list_is_bounded_and_all_or_nothing
+            files_are_seen_by_members_once_a_message_names_them
+            files_stay_named_after_a_crash
+            files_are_made_by_members_within_their_room
+            files_nobody_names_end_and_are_forgotten
             relations_friends_again_are_in_the_same_conversation
             relations_a_request_can_be_declined_or_withdrawn
             relations_a_block_is_not_seen

@@ -10,6 +10,7 @@ mod backup;
 mod cache;
 mod devices;
 mod engine;
+mod files;
 mod greet;
 mod hot;
 mod keys;
@@ -205,7 +206,8 @@ fn closed() -> StoreError {
     StoreError::Unavailable("the store is closed".into())
 }
 
-fn free_space_of(path: PathBuf) -> FreeSpace {
+/// Asks the file system that `path` is on, each time.
+pub fn free_space_of(path: PathBuf) -> FreeSpace {
     Arc::new(move || match rustix::fs::statvfs(&path) {
         Ok(space) => space.f_bavail.saturating_mul(space.f_frsize),
         // Nothing known is no reason to refuse: a write that does not fit fails by itself.

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 
 pub use types::*;
 
-use anser_proto::{ConversationId, DeviceId, Seq, SessionId, UserId};
+use anser_proto::{ConversationId, DeviceId, FileId, Seq, SessionId, UserId};
 
 /// What went wrong in a store.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +133,28 @@ pub trait Store: Send + Sync + 'static {
         range: HistoryRange,
         limit: usize,
     ) -> Result<Option<History>>;
+
+    // ---- files: their bytes are kept elsewhere ----
+
+    /// Makes a file, incomplete. The owner must be a member of the open conversation, and all files
+    /// of theirs together, with this one, must fit `user_bytes_max`.
+    async fn create_file(&self, new: NewFile) -> Result<CreateFile>;
+    /// A file, if the user may see it: its owner does, and once a message names it every member of
+    /// its conversation. `Ok(None)`: none of both, or it does not exist or has ended.
+    async fn file(&self, user: UserId, file: FileId) -> Result<Option<File>>;
+    /// Bytes of an incomplete file came, all of them if `is_whole`: it is complete then. They must
+    /// be on disk. Changes nothing about a file in another state. `Ok(None)`: there is no such
+    /// file, or it has ended.
+    async fn advance_file(&self, file: FileId, is_whole: bool, now_ms: u64)
+    -> Result<Option<File>>;
+    /// Ends a file of the user that no message names.
+    async fn end_file(&self, owner: UserId, file: FileId) -> Result<EndFile>;
+    /// Ends files that nobody waits for, and gives all that have ended and are not forgotten: their
+    /// bytes are to be removed. At most `files_max`; an empty answer means done.
+    async fn expire_files(&self, expiry: FileExpiry) -> Result<Vec<FileId>>;
+    /// The bytes of these files are removed: their rows go, and what they took of the owner's room
+    /// is free. Files that have not ended stay.
+    async fn forget_files(&self, files: Vec<FileId>) -> Result<()>;
 
     // ---- operation ----
 

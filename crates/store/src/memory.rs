@@ -161,6 +161,7 @@ impl Memory {
         let set = WorkingSet {
             devices: set.devices.clone(),
             conversations: set.conversations.clone(),
+            files: set.files.clone(),
             heads: set.heads.clone(),
             once: set.once.clone(),
             sessions: IdMap::default(),

@@ -13,6 +13,7 @@
 mod accounts;
 mod devices;
 mod failure;
+mod files;
 mod greet;
 mod hot;
 mod lists;

@@ -1,5 +1,9 @@
 //! What goes into the store's verbs and what comes out of them.
 
+mod file;
+
+pub use file::*;
+
 use anser_proto::{Code, ConversationId, DeviceId, Seq, SessionId, UserId, wire::RelationState};
 use bytes::Bytes;
 

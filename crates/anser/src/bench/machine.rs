@@ -33,6 +33,11 @@ pub(super) fn rss_bytes(pid: u32) -> u64 {
     kilobytes(&format!("/proc/{pid}/status"), "VmRSS:")
 }
 
+/// The most memory that a process ever held at a time.
+pub(super) fn peak_rss_bytes(pid: u32) -> u64 {
+    kilobytes(&format!("/proc/{pid}/status"), "VmHWM:")
+}
+
 fn kilobytes(file: &str, key: &str) -> u64 {
     let text = fs::read_to_string(file).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or("0");

@@ -187,7 +187,8 @@ async fn write(
 impl Sender {
     fn command(&mut self, body: &Bytes) -> Record {
         self.sent += 1;
-        let send = wire::Send { conversation: self.conversation.0, key_version: 1 };
+        let send =
+            wire::Send { conversation: self.conversation.0, key_version: 1, ..<_>::default() };
         let kind = Some(wire::command::Kind::Send(send));
         let command = wire::Command { kind, body: body.clone() };
         Record::Command {

@@ -11,6 +11,10 @@ pub(super) enum Command {
     Add(String),
     /// Change the relation with somebody.
     Change(String, RelationAction),
+    /// Send the file at this path to the shown conversation.
+    File(String),
+    /// Save the newest file of the shown conversation, or the newest one of this name.
+    Save(String),
     /// Open the conversation with somebody.
     With(String),
     /// List the relations.
@@ -36,7 +40,14 @@ impl Command {
         let mut words = command.split_whitespace();
         let verb = words.next().unwrap_or_default();
         let name = words.next().unwrap_or_default().to_owned();
+        // Paths and names of files can have spaces in them.
+        let rest = command.get(verb.len()..).unwrap_or_default().trim().to_owned();
         let change = match verb {
+            "file" if rest.is_empty() => {
+                return Some(Self::Wrong("Say which file: /file PATH".into()));
+            }
+            "file" => return Some(Self::File(rest)),
+            "save" => return Some(Self::Save(rest)),
             "who" => return Some(Self::Who),
             "help" => return Some(Self::Help),
             "quit" => return Some(Self::Quit),
@@ -67,14 +78,14 @@ pub(super) const HELP: &[&str] = &[
     "/add NAME     ask somebody to become friends",
     "/accept NAME  take a request; /decline NAME does not",
     "/with NAME    open a conversation (also Tab, Up, Down)",
+    "/file PATH    send a file; /save [NAME] saves the newest",
     "/remove NAME  end being friends",
     "/block NAME   no requests and messages; /unblock NAME",
     "/who          friends and requests",
     "/quit         leave (also Ctrl-C, Ctrl-D)",
     "//text        a text that starts with a slash",
     "PageUp and PageDown scroll, Alt-Enter breaks the line",
-    "… waits here   ✓ safe at the server   ✓✓ delivered",
-    "coloured ✓✓ read   ! not sent",
+    "… waits   ✓ safe   ✓✓ delivered, coloured: read   ! not sent",
 ];
 
 #[cfg(test)]
@@ -112,6 +123,19 @@ mod tests {
         assert_eq!(Command::parse("/block bob"), change(RelationAction::Block));
         assert_eq!(Command::parse("/unblock bob"), change(RelationAction::Unblock));
         assert_eq!(Command::parse("/add"), Some(Command::Wrong("Say who: /add NAME".into())));
+    }
+
+    #[test]
+    fn files_have_names_with_spaces() {
+        let file = |path: &str| Some(Command::File(path.into()));
+        assert_eq!(Command::parse("/file my photo.png"), file("my photo.png"));
+        assert_eq!(Command::parse("/file  ~/x "), file("~/x"));
+        assert_eq!(
+            Command::parse("/file"),
+            Some(Command::Wrong("Say which file: /file PATH".into()))
+        );
+        assert_eq!(Command::parse("/save"), Some(Command::Save(String::new())));
+        assert_eq!(Command::parse("/save a b"), Some(Command::Save("a b".into())));
     }
 
     #[test]

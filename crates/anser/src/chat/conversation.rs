@@ -9,6 +9,7 @@ use anser_client::{
 };
 
 use super::text;
+use crate::files;
 
 /// Messages that stay in memory while new ones come; older ones are fetched when somebody scrolls
 /// there.
@@ -290,6 +291,7 @@ fn tick(seq: Seq, marks: Watermarks) -> Tick {
 pub(super) fn shown(content: &Content) -> String {
     match content {
         Content::Text(text) => text::sanitise(text),
+        Content::File(file) => format!("[file {}]", text::sanitise(&files::told(file))),
         Content::Unreadable(_) => "[this message does not open on this device]".into(),
         _ => "[a kind of message that this version does not know]".into(),
     }

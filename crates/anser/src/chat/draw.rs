@@ -59,7 +59,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View, now_ms: u64) {
 }
 
 fn notices(view: &View, columns: usize, rows_max: usize) -> Vec<Line<'static>> {
-    let wrapped = view.notices.iter().flat_map(|notice| text::wrap(notice, columns, 0));
+    let wrapped =
+        view.notices.iter().chain(&view.progress).flat_map(|notice| text::wrap(notice, columns, 0));
     let mut lines: Vec<_> = wrapped.map(|line| Line::styled(line, NOTICE)).collect();
     let excess = lines.len().saturating_sub(rows_max.min(NOTICE_ROWS_MAX));
     lines.drain(..excess);

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::{
     exchange::{Answer, Ask, Known},
+    file,
     view::View,
 };
 
@@ -56,6 +57,14 @@ impl Effects {
                 }
                 Err(error) => view.handle_not_queued(text, &error.to_string()),
             },
+            Ask::SendFile(conversation, path) => {
+                let answers = self.answers.clone();
+                self.tell(file::send(self.client.clone(), conversation, path, answers));
+            }
+            Ask::Save(conversation, name) => {
+                let answers = self.answers.clone();
+                self.tell(file::save(self.client.clone(), conversation, name, answers));
+            }
             // It goes on by the next message: a mark that finds no room now is no loss.
             Ask::MarkRead(conversation, seq) => {
                 let _ = self.client.mark_read(conversation, seq);
@@ -80,6 +89,19 @@ impl Effects {
     /// An answer was taken.
     pub(super) fn on_answer(&mut self) {
         self.unanswered -= 1;
+    }
+
+    /// Does something that tells how far it is and ends in a sentence.
+    fn tell(&mut self, call: impl Future<Output = Result<String, Error>> + Send + 'static) {
+        let answers = self.answers.clone();
+        self.unanswered += 1;
+        tokio::spawn(async move {
+            let answer = match call.await {
+                Ok(done) => Answer::Done(done),
+                Err(error) => Answer::Failed(error.to_string()),
+            };
+            let _ = answers.send(answer).await;
+        });
     }
 
     fn answer<F>(&mut self, call: impl FnOnce(Client) -> F)

@@ -12,6 +12,10 @@ use super::conversation::Tick;
 pub(super) enum Ask {
     /// Send a text.
     Send(ConversationId, String),
+    /// Send the file at this path.
+    SendFile(ConversationId, String),
+    /// Save the newest file, or the newest one of this name when it is not empty.
+    Save(ConversationId, String),
     /// Say that the user has read up to there.
     MarkRead(ConversationId, Seq),
     /// Fetch the messages before this one; `None`: the newest.
@@ -33,6 +37,10 @@ pub(super) enum Answer {
     Page(ConversationId, Vec<Message>, bool),
     /// No older messages can be had now.
     NoPage(ConversationId, String),
+    /// It goes on; the sentence says how far it is, and more answers follow.
+    Progress(String),
+    /// It is done; the sentence says what.
+    Done(String),
     /// It failed; the sentence says why.
     Failed(String),
 }

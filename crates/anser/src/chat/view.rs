@@ -49,6 +49,8 @@ pub(super) struct View {
     pub(super) input: Input,
     /// Sentences under the messages, until the next line is typed.
     pub(super) notices: Vec<String>,
+    /// How far a file is that goes out or comes in.
+    pub(super) progress: Option<String>,
     /// Rows between the newest message and the lower edge; the drawing keeps it in range.
     pub(super) scroll: usize,
     /// Rows of messages, and whether the first message is among them, as drawn last.
@@ -71,6 +73,7 @@ impl View {
             zone,
             input: Input::default(),
             notices: Vec::new(),
+            progress: None,
             scroll: 0,
             page: (0, false),
             conversations: BTreeMap::new(),
@@ -245,7 +248,11 @@ impl View {
                     self.notice(why);
                 }
             }
-            Answer::Failed(why) => self.notice(why),
+            Answer::Progress(how_far) => self.progress = Some(text::sanitise(&how_far)),
+            Answer::Done(text) | Answer::Failed(text) => {
+                self.progress = None;
+                self.notice(text);
+            }
         }
         self.settle();
     }

@@ -3,10 +3,13 @@
 use anser_client::{Content, Event, Message, RelationState, Unreadable};
 use serde_json::{Value, json};
 
+use crate::files;
+
 /// A message for people: one line, whatever is in it.
 pub(super) fn text(from: &str, message: &Message) -> String {
     match &message.content {
         Content::Text(text) => format!("{from}: {}", sanitised(text)),
+        Content::File(file) => format!("{from}: [file {}]", sanitised(&files::told(file))),
         other => {
             let why = unreadable(other).unwrap_or_default();
             format!("{from}: [message {} can not be shown: {why}]", message.conv_seq)
@@ -28,8 +31,22 @@ pub(super) fn message(from: &str, message: &Message) -> Value {
         "from": from,
         "created_at_ms": message.created_at_ms,
         "text": text,
+        "file": file(&message.content),
         "unreadable": unreadable(&message.content),
     })
+}
+
+fn file(content: &Content) -> Option<Value> {
+    let Content::File(file) = content else { return None };
+    Some(json!({
+        "id": file.id,
+        "name": file.name,
+        "media_type": file.media_type,
+        "size": file.size,
+        "sha256": file.sha256.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+        "width": file.pixels.map(|(width, _)| width),
+        "height": file.pixels.map(|(_, height)| height),
+    }))
 }
 
 /// What else happened, for scripts; `None` for what is no business of theirs.
@@ -56,6 +73,13 @@ pub(super) fn other(event: &Event) -> Option<Value> {
             let code = code.map(|code| code.name());
             json!({ "event": "rejected", "client_seq": client_seq, "code": code })
         }
+        Event::FileFailed { conversation, name, code, reason } => json!({
+            "event": "file_failed",
+            "conversation": conversation,
+            "name": name,
+            "code": code.map(|code| code.name()),
+            "reason": reason,
+        }),
         Event::CaughtUp => json!({ "event": "caught_up" }),
         Event::Reset => json!({ "event": "reset" }),
         Event::NewDevice(device) => json!({ "event": "new_device", "device": device }),
@@ -77,7 +101,7 @@ fn state(state: RelationState) -> &'static str {
 
 fn unreadable(content: &Content) -> Option<&'static str> {
     match content {
-        Content::Text(_) => None,
+        Content::Text(_) | Content::File(_) => None,
         Content::Unreadable(Unreadable::NoKey) => Some("no_key"),
         Content::Unreadable(Unreadable::WrongKeyOrChanged) => Some("wrong_key_or_changed"),
         Content::Unreadable(Unreadable::Malformed) => Some("malformed"),

@@ -133,7 +133,11 @@ impl Known {
                 self.keys.insert(relation.id, relation.keys.clone());
                 None
             }
-            Change::Trim { .. } | Change::Rewind { .. } | Change::Watermarks(..) => None,
+            Change::Trim { .. }
+            | Change::Rewind { .. }
+            | Change::Watermarks(..)
+            | Change::Upload(_)
+            | Change::Uploaded { .. } => None,
         }
     }
 
@@ -164,6 +168,7 @@ impl Known {
         let opened = key.open(&place, body).ok()?;
         match wire::Content::decode(&opened[..]).ok()?.kind? {
             wire::content::Kind::Text(text) => Some(text.text),
+            wire::content::Kind::File(_) => None,
         }
     }
 }

@@ -87,7 +87,11 @@ impl Chat {
 
 fn command(server: &Server, name: &str, state: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_anser"));
+    // Where files are saved.
+    let here = server.folder().join("here");
+    std::fs::create_dir_all(&here).expect("a folder");
     command
+        .current_dir(here)
         .args(["chat", "--user", name, "--server"])
         .arg(format!("http://{}", server.api))
         .arg("--state-dir")
@@ -298,4 +302,27 @@ fn assert_private(folder: &Path) {
             assert_private(&entry.expect("an entry").path());
         }
     }
+}
+
+#[tokio::test]
+async fn a_file_goes_from_one_chat_to_the_other() {
+    let server = Server::start().await;
+    let (mut alice, mut bob) = two_friends(&server).await;
+    let note = server.folder().join("a note.txt");
+    std::fs::write(&note, "hello in a file").expect("a file");
+    alice.say(&format!("/file {}", note.display())).await;
+    alice.see("* a note.txt is sent.").await;
+    bob.see("alice: [file a note.txt, 15 B]").await;
+    bob.say("/save").await;
+    bob.see("* Saved a note.txt, 15 B as ./a note.txt.").await;
+    let saved = std::fs::read(server.folder().join("here/a note.txt")).expect("saved");
+    assert_eq!(saved, b"hello in a file");
+    bob.say("/save").await;
+    bob.see("* Saved a note.txt, 15 B as ./a note (2).txt.").await;
+    bob.say("/save other").await;
+    bob.see("* There is no file other among the newest messages here.").await;
+    alice.say("/file /no/such").await;
+    alice.see("/no/such can not be read: No such file or directory (os error 2)").await;
+    assert_eq!(alice.leave().await.0, Some(0));
+    assert_eq!(bob.leave().await.0, Some(0));
 }

@@ -6,6 +6,7 @@ mod connections;
 mod demo;
 mod deploy;
 mod faults;
+mod files;
 mod hostile;
 mod operator;
 mod promises;

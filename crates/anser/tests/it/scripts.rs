@@ -271,3 +271,60 @@ async fn wrong_usage_is_told_before_anything_is_asked() {
         assert!(stderr(&ran).contains(told), "{}", stderr(&ran));
     }
 }
+
+#[tokio::test]
+async fn a_file_is_sent_told_and_saved() {
+    let world = World::friends().await;
+    let folder = world.server.folder();
+    let (path, inbox) = (folder.join("my photo.png"), folder.join("inbox"));
+    let picture = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x02\x80\0\0\x01\xe0\x08\x06\0\0\0";
+    std::fs::write(&path, picture).expect("a file");
+    let path = path.to_str().expect("text");
+    let sent = world.send("alice", &["--to", "bob", "--file", path]).await;
+    assert_eq!(sent.status.code(), Some(0), "{}", stderr(&sent));
+    assert_eq!(stdout(&sent), "sent: my photo.png, message 1 to bob\n");
+    let lines = world.tail_once("bob", &["--since-start"]).await;
+    assert_eq!(lines, ["alice: [file my photo.png, 29 B, 640x480]"]);
+
+    let save = ["--since-start", "--json", "--save", inbox.to_str().expect("text")];
+    for round in 0..2 {
+        let lines = world.tail_once("bob", &save).await;
+        let told: Value = serde_json::from_str(&lines[0]).expect("an object");
+        let saved = inbox.join("alice-1-my photo.png");
+        assert_eq!(told["saved"], saved.to_str().expect("text"), "round {round}");
+        assert_eq!((&told["text"], &told["unreadable"]), (&Value::Null, &Value::Null));
+        assert_eq!(told["file"]["name"], "my photo.png");
+        assert_eq!((&told["file"]["size"], &told["file"]["width"]), (&29.into(), &640.into()));
+        assert_eq!(told["file"]["media_type"], "image/png");
+        assert_eq!(std::fs::read(&saved).expect("saved"), picture);
+    }
+    let files = std::fs::read_dir(&inbox).expect("a folder").count();
+    assert_eq!(files, 1, "nothing half, nothing twice");
+
+    let none = world.send("alice", &["--to", "bob", "--file", "/no/such/file"]).await;
+    assert_eq!(none.status.code(), Some(1));
+    assert!(stderr(&none).contains("/no/such/file can not be read"), "{}", stderr(&none));
+}
+
+/// The server is away while the file is to be sent: the next run of any command sends it.
+#[tokio::test]
+async fn a_file_that_waits_goes_out_by_the_next_run() {
+    let mut world = World::friends().await;
+    // So that the device knows its friend.
+    world.send("alice", &["--to", "bob", "before"]).await;
+    let path = world.server.folder().join("note.txt");
+    std::fs::write(&path, "a note").expect("a file");
+    world.server.stop().await;
+    let path = path.to_str().expect("text");
+    let waits = ["--to", "bob", "--timeout", "200ms", "--file", path];
+    let waits = world.send("alice", &waits).await;
+    assert_eq!(waits.status.code(), Some(69), "{}", stderr(&waits));
+    assert!(stderr(&waits).contains("goes on with the file"), "{}", stderr(&waits));
+    world.server.start_again().await;
+    let mut bob = world.tail("bob").await;
+    let alice = world.tail("alice").await;
+    let told = bob.next("message").await;
+    assert_eq!(told["file"]["name"], "note.txt");
+    alice.end_by(Signal::TERM).await;
+    bob.end_by(Signal::TERM).await;
+}

@@ -2,18 +2,21 @@
 
 use std::path::Path;
 
-use anser_proto::{ConversationId, DeviceId, Seq, UserId};
+use anser_proto::{ConversationId, DeviceId, Seq, UserId, wire};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use prost::Message as _;
 use redb::{
     Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
     backends::FileBackend,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Change, Identity, Saved, SavedRelation, Storage, Watermarks};
+use super::{Change, Identity, Saved, SavedRelation, SavedUpload, Storage, Watermarks};
 use crate::{
     error::{Error, ErrorKind, Result},
     event::{Content, Message, Unreadable},
+    file::File,
 };
 
 /// The shape of the tables. A file of a later version is refused: it may hold what must not be
@@ -30,6 +33,9 @@ const MESSAGES: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("m
 const WATERMARKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("watermarks");
 /// Relations by id, as JSON.
 const RELATIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("relations");
+
+/// Files on their way out by number, as JSON.
+const UPLOADS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("uploads");
 
 /// A storage in one file. The file holds secrets: it is made readable by its owner only.
 pub struct FileStorage {
@@ -65,6 +71,7 @@ impl FileStorage {
             transaction.open_table(MESSAGES)?;
             transaction.open_table(WATERMARKS)?;
             transaction.open_table(RELATIONS)?;
+            transaction.open_table(UPLOADS)?;
             transaction.commit()?;
             Ok(database)
         };
@@ -98,6 +105,9 @@ impl FileStorage {
         }
         for row in transaction.open_table(RELATIONS)?.iter()? {
             saved.relations.push(parse::<SavedRelation>(row?.1.value())?);
+        }
+        for row in transaction.open_table(UPLOADS)?.iter()? {
+            saved.uploads.push(parse::<SavedUpload>(row?.1.value())?);
         }
         Ok(saved)
     }
@@ -180,6 +190,12 @@ fn apply(transaction: &WriteTransaction, change: &Change) -> Result<(), redb::Er
         Change::Relation(relation) => {
             transaction.open_table(RELATIONS)?.insert(relation.id.0, &*json(relation))?;
         }
+        Change::Upload(upload) => {
+            transaction.open_table(UPLOADS)?.insert(upload.number, &*json(upload))?;
+        }
+        Change::Uploaded { number } => {
+            transaction.open_table(UPLOADS)?.remove(number)?;
+        }
     }
     Ok(())
 }
@@ -208,16 +224,23 @@ struct Row {
     /// Why there is no text: a name of [`Unreadable`], or empty for an unknown kind.
     #[serde(default)]
     why: String,
+    /// A `wire::File`, base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
 }
 
 impl From<&Message> for Row {
     fn from(message: &Message) -> Self {
         let (text, why) = match &message.content {
             Content::Text(text) => (Some(text.clone()), ""),
-            Content::Unknown => (None, ""),
+            Content::File(_) | Content::Unknown => (None, ""),
             Content::Unreadable(Unreadable::NoKey) => (None, "no_key"),
             Content::Unreadable(Unreadable::WrongKeyOrChanged) => (None, "wrong_key"),
             Content::Unreadable(Unreadable::Malformed) => (None, "malformed"),
+        };
+        let file = match &message.content {
+            Content::File(file) => Some(STANDARD.encode(file.to_wire().encode_to_vec())),
+            _ => None,
         };
         Self {
             conversation: message.conversation.0,
@@ -228,6 +251,7 @@ impl From<&Message> for Row {
             created_at_ms: message.created_at_ms,
             text,
             why: why.to_owned(),
+            file,
         }
     }
 }
@@ -235,6 +259,7 @@ impl From<&Message> for Row {
 impl From<Row> for Message {
     fn from(row: Row) -> Self {
         let content = match (row.text, &*row.why) {
+            (None, "") if row.file.is_some() => file(row.file.as_deref().unwrap_or_default()),
             (Some(text), _) => Content::Text(text),
             (None, "no_key") => Content::Unreadable(Unreadable::NoKey),
             (None, "wrong_key") => Content::Unreadable(Unreadable::WrongKeyOrChanged),
@@ -253,6 +278,13 @@ impl From<Row> for Message {
     }
 }
 
+/// A file as it is stored.
+fn file(base64: &str) -> Content {
+    let bytes = STANDARD.decode(base64).ok();
+    let file = bytes.and_then(|bytes| wire::File::decode(&bytes[..]).ok());
+    file.and_then(File::from_wire).map_or(Content::Unreadable(Unreadable::Malformed), Content::File)
+}
+
 fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("these types always have a JSON form")
 }
@@ -267,4 +299,36 @@ fn read<T: DeserializeOwned>(
 /// A value that does not parse is damage. Taking it for absent would give out numbers twice.
 fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, redb::Error> {
     serde_json::from_slice(json).map_err(|error| std::io::Error::from(error).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use anser_proto::{FileId, seal::Key};
+
+    use super::*;
+
+    #[test]
+    fn a_file_of_a_message_comes_back_as_it_was() {
+        let file = File {
+            id: FileId(7),
+            name: "photo.png".into(),
+            media_type: "image/png".into(),
+            size: 5,
+            sha256: [3; 32],
+            pixels: Some((640, 480)),
+            preview: Bytes::from_static(b"small"),
+            key: Key::new([9; 32]),
+        };
+        let message = Message {
+            conversation: ConversationId(1),
+            conv_seq: 2,
+            sender: UserId(3),
+            device: DeviceId(4),
+            client_seq: 5,
+            created_at_ms: 6,
+            content: Content::File(file),
+        };
+        let stored = json(&Row::from(&message));
+        assert_eq!(Message::from(parse::<Row>(&stored).unwrap()), message);
+    }
 }

@@ -48,9 +48,14 @@ impl Task {
         // One transaction: the new device has all that is unsent, or the old one still has it.
         local.model.become_device(identity(session), &mut outcome);
         local.model.start_from(taken.epoch, taken.head, &mut outcome);
+        let mut moved = Vec::new();
         for unsent in unsent {
-            unsent.enqueue(&mut local.model, &mut outcome);
+            let old = unsent.client_seq;
+            if let Some(new) = unsent.enqueue(&mut local.model, &mut outcome) {
+                moved.push((old, new));
+            }
         }
+        local.model.uploads_move(&moved, &mut outcome);
         self.shared.settle(&mut local, &mut outcome)?;
         self.session.lock().take();
         Ok(())
@@ -120,24 +125,21 @@ fn open(model: &Model, client_seq: Seq, mut item: Item) -> Unsent {
 }
 
 impl Unsent {
-    fn enqueue(self, model: &mut Model, outcome: &mut Outcome) {
+    /// Gives its new number; `None`: it can not be sealed any more.
+    fn enqueue(self, model: &mut Model, outcome: &mut Outcome) -> Option<Seq> {
         let client_seq = model.outbox.head() + 1;
         let mut item = self.item;
         if let Some((conversation, content)) = self.message {
-            let sealed = match content {
-                Content::Text(text) => seal(model, conversation, client_seq, text).ok(),
-                Content::Unknown | Content::Unreadable(_) => None,
-            };
-            let Some((command, text)) = sealed else {
+            let Ok(command) = seal(model, conversation, client_seq, &content) else {
                 // Its key is gone, or the server's limit is lower now.
                 if let Some(handle) = &item.handle {
                     handle.0.advance(SendState::Failed { code: None });
                 }
                 outcome.events.push(Event::Rejected { client_seq: self.client_seq, code: None });
-                return;
+                return None;
             };
             item.command = command;
-            item.content = Some(Content::Text(text));
+            item.content = Some(content);
         }
         if let Some(handle) = &item.handle {
             handle.0.moved(client_seq);
@@ -145,6 +147,7 @@ impl Unsent {
         let command = item.command.clone();
         outcome.changes.push(Change::Enqueue { client_seq, command });
         model.outbox.push(item);
+        Some(client_seq)
     }
 }
 

@@ -20,7 +20,7 @@ fn a_body_is_cut_off() {
     let whole = message(b"sealed").encode_to_vec();
     assert_eq!(cut(&whole), message(b"").encode_to_vec());
     assert_eq!(cut(&cut(&whole)), message(b"").encode_to_vec(), "twice changes nothing");
-    let send = command::Kind::Send(Send { conversation: 1, key_version: 2 });
+    let send = command::Kind::Send(Send { conversation: 1, key_version: 2, files: vec![3] });
     let command = Command { kind: Some(send), body: Bytes::from_static(b"sealed") };
     let bare = Command { body: Bytes::new(), ..command.clone() };
     assert_eq!(cut(&command.encode_to_vec()), bare.encode_to_vec());

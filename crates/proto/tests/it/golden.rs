@@ -3,16 +3,16 @@
 use anser_proto::{
     FrameError,
     frame::{self, FRAME_BYTES_MAX},
-    seal::Key,
+    seal::{Key, file::Opener},
 };
 use bytes::BytesMut;
 use serde_json::Value;
 
-use super::{sealed_vectors, vectors};
+use super::{file_vectors, sealed_vectors, vectors};
 
 const HINT: &str = "golden/ is read by other languages and by old clients. If the protocol changed on \
                     purpose, write it anew: cargo run -p anser-proto --example golden frames > \
-                    golden/frames.json (and the same with sealed)";
+                    golden/frames.json (and the same with sealed and files)";
 
 fn file(name: &str) -> Value {
     let path = format!("{}/../../golden/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -79,6 +79,18 @@ fn bodies_seal_to_and_open_from_the_golden_bytes() {
         let opened = Key::new(ours.key).open(&ours.place, &unhex(&theirs["sealed"]));
         assert_eq!(opened.as_ref(), Ok(&ours.plaintext), "{}: {HINT}", theirs["name"]);
         assert_eq!(ours.sealed[..12], ours.nonce, "the nonce stands first");
+    }
+}
+
+#[test]
+fn files_seal_to_and_open_from_the_golden_bytes() {
+    assert_eq!(file("files.json"), file_vectors::files_json(), "{HINT}");
+    for vector in file_vectors::files() {
+        let mut opener = Opener::new(Key::new(vector.key), vector.plain.len() as u64, 0);
+        let mut plain = Vec::new();
+        opener.open(&vector.sealed.concat(), &mut plain).unwrap();
+        opener.finish().unwrap();
+        assert!(plain == vector.plain, "it opens to what it was made of");
     }
 }
 

@@ -180,15 +180,18 @@ fn entries() -> Vec<(&'static str, wire::Entry)> {
 }
 
 fn commands() -> Vec<(&'static str, wire::Command)> {
-    let send = wire::Send { conversation: 7_205_759_403_792_793, key_version: 1 };
+    let send = |files| wire::Send { conversation: 7_205_759_403_792_793, key_version: 1, files };
+    let text = Some(command::Kind::Send(send(Vec::new())));
+    let files = Some(command::Kind::Send(send(vec![33, MAX])));
     let read = wire::Read { conversation: 7_205_759_403_792_793, conv_seq: 3 };
     let body = Bytes::from_static(b"sealed bytes");
     vec![
-        ("command send", wire::Command { kind: Some(command::Kind::Send(send)), body }),
+        ("command send", wire::Command { kind: text, body: body.clone() }),
         (
             "command read",
             wire::Command { kind: Some(command::Kind::Read(read)), body: Bytes::new() },
         ),
+        ("command send with files", wire::Command { kind: files, body }),
     ]
 }
 
@@ -282,7 +285,7 @@ fn command_words(command: &wire::Command) -> Value {
         None => json!({ "kind": null, "body": body }),
         Some(command::Kind::Send(send)) => json!({
             "kind": "send", "conversation": send.conversation, "key_version": send.key_version,
-            "body": body,
+            "files": send.files, "body": body,
         }),
         Some(command::Kind::Read(read)) => json!({
             "kind": "read", "conversation": read.conversation, "conv_seq": read.conv_seq,

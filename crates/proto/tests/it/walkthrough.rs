@@ -102,7 +102,7 @@ fn receipt(seq: u64, delivered: u64, read: u64) -> Frame {
 /// The body is the vector "hello" of golden/sealed.json.
 fn send() -> Frame {
     let body = sealed_vectors::sealed().swap_remove(0).sealed.into();
-    let send = wire::Send { conversation: CONVERSATION, key_version: 1 };
+    let send = wire::Send { conversation: CONVERSATION, key_version: 1, files: Vec::new() };
     push(4, &wire::Command { kind: Some(command::Kind::Send(send)), body })
 }
 

@@ -24,6 +24,8 @@ pub(super) async fn server(State(app): State<App>) -> Json<rest::ServerInfo> {
             frame_bytes_max: app.limits.frame_bytes_max as u64,
             body_bytes_max: app.limits.body_bytes_max as u64,
             page_max: app.config.page_max as u64,
+            file_bytes_max: app.files.config().bytes_max,
+            user_file_bytes_max: app.files.config().user_bytes_max,
         },
     })
 }

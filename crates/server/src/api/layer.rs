@@ -65,9 +65,32 @@ pub(crate) fn cors(origins: &[String]) -> Result<Option<CorsLayer>, BindError> {
     });
     let layer = CorsLayer::new()
         .allow_origin(origins.collect::<Result<Vec<_>, _>>()?)
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
-        .expose_headers([REQUEST_ID, header::RETRY_AFTER])
+        .allow_methods([
+            Method::GET,
+            Method::HEAD,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+        ])
+        .allow_headers(
+            [header::AUTHORIZATION, header::CONTENT_TYPE, header::RANGE, header::IF_RANGE]
+                .into_iter()
+                .chain(TUS_REQUEST.iter().copied().map(HeaderName::from_static))
+                .collect::<Vec<_>>(),
+        )
+        .expose_headers(
+            [
+                REQUEST_ID,
+                header::RETRY_AFTER,
+                header::LOCATION,
+                header::ETAG,
+                header::CONTENT_RANGE,
+            ]
+            .into_iter()
+            .chain(TUS_ANSWER.iter().copied().map(HeaderName::from_static))
+            .collect::<Vec<_>>(),
+        )
         .max_age(Duration::from_secs(3600));
     Ok(Some(layer))
 }
@@ -77,6 +100,8 @@ async fn finish(State(time_max): State<Duration>, request: Request, next: Next) 
     let id = request_id();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let carries_files = route.as_ref().is_some_and(|route| route.as_str().starts_with(FILES));
+    let time_max = if carries_files { FILE_TIME_MAX } else { time_max };
     let answered = tokio::time::timeout(time_max, next.run(request)).await;
     let mut response = answered.unwrap_or_else(|_| {
         Error::new(Code::TimedOut, "The request took too long; send it again.").into_response()
@@ -144,6 +169,13 @@ fn request_id() -> String {
     format!("{:016x}", getrandom::u64().unwrap_or(0))
 }
 
+/// What tus clients in browsers send, and read.
+const TUS_REQUEST: &[&str] =
+    &["tus-resumable", "upload-length", "upload-offset", "upload-metadata"];
+const TUS_ANSWER: &[&str] = &["tus-resumable", "tus-version", "upload-length", "upload-offset"];
+/// Routes whose bodies take as long as the line does; silence on it is bounded elsewhere.
+const FILES: &str = "/v1/files";
+const FILE_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");

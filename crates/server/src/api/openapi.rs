@@ -1,7 +1,7 @@
 //! The routes of `/v1` with the OpenAPI 3.1 document that is generated from them, and the page that
 //! shows it. Document and page are served by this process alone: nothing is fetched from elsewhere.
 
-use anser_proto::rest;
+use anser_proto::{FileId, rest};
 use axum::{Router, middleware};
 use utoipa::{
     Modify, Number, OpenApi,
@@ -14,7 +14,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::{App, conversation, extract, info, product, relation, session, user};
+use super::{App, conversation, extract, file, info, product, relation, session, user};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,7 +24,7 @@ use super::{App, conversation, extract, info, product, relation, session, user};
             values base64, times milliseconds since 1970 UTC. Unknown fields and parameters are \
             refused. Every error is application/problem+json with a stable code.",
     ),
-    components(schemas(rest::Problem, relation::Verb)),
+    components(schemas(FileId, rest::Problem, relation::Verb)),
     modifiers(&Common),
 )]
 struct Document;
@@ -51,8 +51,14 @@ pub(super) fn routes(page_max: usize) -> (Router<App>, utoipa::openapi::OpenApi)
         .routes(routes!(product::befriend, product::unfriend))
         .routes(routes!(product::send))
         .route_layer(middleware::from_fn(extract::refuse_query));
+    let files = OpenApiRouter::new()
+        .routes(routes!(file::describe, file::create))
+        .routes(routes!(file::progress, file::add, file::give_up, file::fetch))
+        .route_layer(middleware::from_fn(file::guard))
+        .route_layer(middleware::from_fn(file::seal_off));
     let (router, mut document) = OpenApiRouter::with_openapi(Document::openapi())
         .merge(without_query)
+        .merge(files)
         .routes(routes!(user::find))
         .routes(routes!(product::find_user))
         .routes(routes!(conversation::messages))
@@ -135,7 +141,6 @@ impl Modify for Limits {
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete]
-        .into_iter()
-        .filter_map(Option::as_mut)
+    let PathItem { get, head, options, post, put, patch, delete, .. } = item;
+    [get, head, options, post, put, patch, delete].into_iter().filter_map(Option::as_mut)
 }

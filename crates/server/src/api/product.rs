@@ -198,7 +198,7 @@ async fn commit(
     let key_version = u32::try_from(relation.wrapped_keys.len()).map_err(Error::internal)?;
     let conversation = relation.id;
     let place = Place { conversation, sender: from, device, client_seq, key_version };
-    let send = wire::Send { conversation: conversation.0, key_version };
+    let send = wire::Send { conversation: conversation.0, key_version, files: Vec::new() };
     let command = wire::Command {
         kind: Some(wire::command::Kind::Send(send)),
         body: key.seal(&place, content).into(),

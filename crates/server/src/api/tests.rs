@@ -4,6 +4,7 @@ mod accounts;
 mod admin;
 mod conversations;
 mod document;
+mod files;
 mod hostile;
 mod layer;
 mod listener;

@@ -117,6 +117,15 @@ keys! {
     store.disk_floor_bytes = "\"512 MiB\"", bytes,
         "Below this free space new commands are refused, so that what is stored stays safe.";
 
+    files.bytes_max = "\"4 GiB\"", bytes,
+        "Largest file that is taken, sealed (28 bytes more for each 64 KiB).";
+    files.user_bytes_max = "\"20 GiB\"", bytes,
+        "Room for all files of one user together. A file that a message names stays as long as the message.";
+    files.unsent_kept = "\"7d\"", duration,
+        "A file that was uploaded and that no message names is removed after this time.";
+    files.unfinished_kept = "\"1d\"", duration,
+        "An upload that got no bytes for this time is removed.";
+
     retention.inbox = "\"30d\"", duration,
         "Inbox entries older than this that all devices have got are pruned. The history of conversations\nis not touched. A device that was away for longer starts from a snapshot.";
 

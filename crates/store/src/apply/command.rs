@@ -7,7 +7,7 @@ use anser_proto::{Code, ConversationId, DeviceId, Seq, UserId};
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::{DIGESTS_MAX, Device, Ruling, Run, encode_entry};
+use super::{DIGESTS_MAX, Device, Ruling, Run, encode_entry, file};
 use crate::{Mark, Outcome, Record};
 
 /// Who asks, and the number of what they ask.
@@ -95,6 +95,9 @@ impl Run<'_> {
         if !(1..=conversation.key_version).contains(&send.key_version) {
             return reject(Code::UnknownKeyVersion);
         }
+        if let Some(code) = file::refusal(&self.set.files, from.user, &send) {
+            return reject(code);
+        }
 
         let conv_seq = conversation.head + 1;
         assert!(conv_seq < NUMBER_MAX, "message numbers stay below 2^53");
@@ -128,6 +131,7 @@ impl Run<'_> {
             self.push(user, entry.clone(), mark);
         }
         self.applied.messages.push((id, conv_seq, entry));
+        self.applied.files.extend(file::refer(&mut self.set.files, &send.files, self.now_ms));
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use crate::{Devices, HistoryRange, Outcome, Record, RelationAction};
 
 impl World {
     /// Commits a command that must be rejected in place, and gives its code.
-    async fn rejection(&self, person: Person, record: Record) -> Code {
+    pub(super) async fn rejection(&self, person: Person, record: Record) -> Code {
         let Record::Command { client_seq, .. } = record else { panic!("no command") };
         let head = self.head(person.user).await;
         let committed = self.commit(vec![record]).await;

@@ -223,7 +223,11 @@ impl Person {
 
 /// An encoded send command.
 pub fn send_bytes(conversation: ConversationId, key_version: u32, body: &str) -> Bytes {
-    let kind = Some(command::Kind::Send(wire::Send { conversation: conversation.0, key_version }));
+    let kind = Some(command::Kind::Send(wire::Send {
+        conversation: conversation.0,
+        key_version,
+        ..<_>::default()
+    }));
     let body = Bytes::copy_from_slice(body.as_bytes());
     wire::Command { kind, body }.encode_to_vec().into()
 }

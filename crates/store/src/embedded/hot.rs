@@ -6,14 +6,14 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use anser_proto::failpoint::Failpoint;
 use anser_proto::fault::Fault;
-use anser_proto::{ConversationId, DeviceId, UserId, wire};
+use anser_proto::{ConversationId, DeviceId, FileId, UserId, wire};
 use fjall::{OwnedWriteBatch, Slice};
 use prost::Message as _;
 
 use super::cache::{Cache, Heap, Recent};
 use super::engine::{Rows as _, View};
 use super::writer::{CommitJob, Writer};
-use super::{keys, rows};
+use super::{files, keys, rows};
 use crate::apply::{self, Applied, IdMap, WorkingSet};
 use crate::{Committed, Record, Result, StoreError};
 
@@ -108,6 +108,11 @@ impl Writer {
             let row = rows::OnceRow { used_at_ms: now_ms };
             batch.insert(&self.engine.small, keys::bytes(keys::ONCE, once), row.encode_to_vec());
         }
+        for file in &applied.files {
+            let row = files::row_of(file).encode_to_vec();
+            batch.insert(&self.engine.small, keys::file(file.id), row);
+            batch.remove(&self.engine.small, keys::loose_file(file.id));
+        }
     }
 
     /// The rows of the working set that changed.
@@ -166,6 +171,9 @@ impl Loader<'_, '_> {
         for id in named {
             self.conversation(id)?;
         }
+        for id in apply::listed_files(command) {
+            self.file(FileId(*id))?;
+        }
         if let Record::Command { once: Some(once), .. } = record
             && self.view.get(&keys::bytes(keys::ONCE, &**once))?.is_some()
         {
@@ -180,6 +188,15 @@ impl Loader<'_, '_> {
             if let Some(device) = known.map_or_else(|| self.view.device(id), |one| Ok(Some(one)))? {
                 slot.insert(device);
             }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, id: FileId) -> Result<()> {
+        if let Entry::Vacant(slot) = self.set.files.entry(id)
+            && let Some(file) = files::find(&self.view, id)?
+        {
+            slot.insert(file);
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! `im_inbox` and `im_message` are keyspaces of their own; all small tables share one, and their
 //! keys begin with a byte that names the table. These bytes are part of the format on disk.
 
-use anser_proto::{ConversationId, DeviceId, Seq, UserId};
+use anser_proto::{ConversationId, DeviceId, FileId, Seq, UserId};
 
 use crate::Hash;
 
@@ -35,6 +35,12 @@ pub(super) const MEMBERSHIP: u8 = b'k';
 pub(super) const ONCE: u8 = b'o';
 /// User → `FloorRow`, absent while nothing was pruned.
 pub(super) const FLOOR: u8 = b'f';
+/// File → `FileRow`.
+pub(super) const FILE: u8 = b'F';
+/// File → nothing: the files that no message names.
+pub(super) const LOOSE_FILE: u8 = b'l';
+/// User → `UsedRow`, what their files take.
+pub(super) const USED: u8 = b'q';
 
 /// All small tables with the name that backups use.
 pub(super) const TABLES: &[(u8, &str)] = &[
@@ -52,6 +58,9 @@ pub(super) const TABLES: &[(u8, &str)] = &[
     (MEMBERSHIP, "im_member_user"),
     (ONCE, "im_once"),
     (FLOOR, "im_inbox_floor"),
+    (FILE, "im_file"),
+    (LOOSE_FILE, "im_file_loose"),
+    (USED, "im_file_used"),
 ];
 
 /// A key of one number in a small table.
@@ -135,4 +144,16 @@ pub(super) fn membership(user: UserId, conversation: ConversationId) -> Key2 {
 
 pub(super) fn floor(user: UserId) -> Key1 {
     one(FLOOR, user.0)
+}
+
+pub(super) fn file(id: FileId) -> Key1 {
+    one(FILE, id.0)
+}
+
+pub(super) fn loose_file(id: FileId) -> Key1 {
+    one(LOOSE_FILE, id.0)
+}
+
+pub(super) fn used(user: UserId) -> Key1 {
+    one(USED, user.0)
 }

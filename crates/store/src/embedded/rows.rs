@@ -132,6 +132,33 @@ pub(super) struct FloorRow {
     pub(super) floor: u64,
 }
 
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct FileRow {
+    #[prost(uint64, tag = "1")]
+    pub(super) owner: u64,
+    #[prost(uint64, tag = "2")]
+    pub(super) conversation: u64,
+    #[prost(uint64, tag = "3")]
+    pub(super) size: u64,
+    /// 0 incomplete, 1 complete, 2 referenced, 3 ended.
+    #[prost(uint32, tag = "4")]
+    pub(super) state: u32,
+    #[prost(uint64, tag = "5")]
+    pub(super) created_at_ms: u64,
+    #[prost(uint64, tag = "6")]
+    pub(super) updated_at_ms: u64,
+}
+
+/// Nothing: the key says it all.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct LooseFileRow {}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct UsedRow {
+    #[prost(uint64, tag = "1")]
+    pub(super) bytes: u64,
+}
+
 /// Decodes a row that our own hand wrote.
 pub(super) fn decode<R: Message + Default>(what: &'static str, bytes: &[u8]) -> Result<R> {
     R::decode(bytes)

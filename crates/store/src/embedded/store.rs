@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
-use anser_proto::{ConversationId, DeviceId, Seq, SessionId, UserId};
+use anser_proto::{ConversationId, DeviceId, FileId, Seq, SessionId, UserId};
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
@@ -11,7 +11,8 @@ use super::engine::{Engine, Rows as _};
 use super::relations;
 use super::writer::{CommitJob, Job};
 use super::{
-    Embedded, SCHEMA, accounts, backup, closed, devices, greet, keys, lists, open, prune, read,
+    Embedded, SCHEMA, accounts, backup, closed, devices, files, greet, keys, lists, open, prune,
+    read,
 };
 use crate::*;
 
@@ -143,6 +144,40 @@ impl Store for Embedded {
             read::history(&engine.view(), user, conversation, (range, limit))
         };
         self.read(read).await
+    }
+
+    async fn create_file(&self, new: NewFile) -> Result<CreateFile> {
+        self.write(move |tx| files::create(tx, new)).await
+    }
+
+    async fn file(&self, user: UserId, file: FileId) -> Result<Option<File>> {
+        self.read(move |engine| files::seen(&engine.view(), user, file)).await
+    }
+
+    async fn advance_file(
+        &self,
+        file: FileId,
+        is_whole: bool,
+        now_ms: u64,
+    ) -> Result<Option<File>> {
+        self.write(move |tx| files::advance(tx, file, is_whole, now_ms)).await
+    }
+
+    async fn end_file(&self, owner: UserId, file: FileId) -> Result<EndFile> {
+        // Freeing space is what a full disk needs; so are the two below.
+        self.write_always(move |tx| files::end(tx, owner, file)).await
+    }
+
+    async fn expire_files(&self, expiry: FileExpiry) -> Result<Vec<FileId>> {
+        // Mostly there is nothing to end, and looking needs no transaction.
+        if self.read(move |engine| files::expired(&engine.view(), expiry)).await?.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.write_always(move |tx| files::expire(tx, expiry)).await
+    }
+
+    async fn forget_files(&self, files: Vec<FileId>) -> Result<()> {
+        self.write_always(move |tx| files::forget(tx, &files)).await
     }
 
     async fn prune(&self, older_than_ms: u64, rows_max: usize) -> Result<u64> {

@@ -23,7 +23,7 @@ fn two_friends() -> Memory {
 }
 
 fn message(client_seq: Seq) -> Batch {
-    let send = wire::Send { conversation: CHAT.0, key_version: 1 };
+    let send = wire::Send { conversation: CHAT.0, key_version: 1, ..<_>::default() };
     let kind = Some(wire::command::Kind::Send(send));
     let command = wire::Command { kind, body: Bytes::from_static(b"sealed") };
     let command = command.encode_to_vec().into();

@@ -8,6 +8,7 @@ use anser_proto::failpoint::Failpoint;
 use anser_proto::{ConversationId, DeviceId, Seq, UserId};
 
 use super::failure::Failure;
+use super::files::files_into;
 use super::load::load;
 use super::script::{Script, bytes, numbers};
 use super::tx::{Mode, Tx};
@@ -102,6 +103,7 @@ impl Before {
         let moved = set.heads.iter().filter(|(user, head)| self.heads.get(user) != Some(head));
         let moved = moved.map(|(user, head)| (*user, *head));
         inboxes_into(&mut script, moved, &applied.entries);
+        files_into(&mut script, &applied.files);
         script.insert(ONCE, &applied.once, |text, key| {
             bytes(text, key);
             text.push(',');

@@ -10,6 +10,7 @@ use sqlx::FromRow as _;
 use sqlx::mysql::MySqlRow;
 
 use super::failure::Failure;
+use super::files;
 use super::script::{bytes, list, numbers};
 use super::tx::Tx;
 use crate::apply::{self, Conversation, Device, Member, Session, WorkingSet};
@@ -22,6 +23,7 @@ struct Needs {
     conversations: BTreeSet<ConversationId>,
     users: BTreeSet<UserId>,
     once: BTreeSet<Hash>,
+    files: Vec<u64>,
 }
 
 /// Loads and locks the rows of a batch.
@@ -71,6 +73,9 @@ pub(super) async fn load(
         set.stranger = any.map(|(user,)| UserId(user));
         users.extend(set.stranger);
     }
+    for file in files::find(tx, &needs.files, "FOR UPDATE").await? {
+        set.files.insert(file.id, file);
+    }
     heads(tx, &mut set, &users).await?;
     Ok(set)
 }
@@ -107,6 +112,7 @@ impl Needs {
             apply::conversations(record, command.as_ref(), |id| {
                 needs.conversations.insert(id);
             });
+            needs.files.extend(apply::listed_files(command.as_ref()));
             if let Record::Command { once: Some(once), .. } = record {
                 needs.once.insert(**once);
             }

@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
-use anser_proto::{ConversationId, DeviceId, Seq, SessionId, UserId};
+use anser_proto::{ConversationId, DeviceId, FileId, Seq, SessionId, UserId};
 use async_trait::async_trait;
 
 use super::open::{self, META_KEY_CHECK, SCHEMA};
 use super::tx::Mode;
-use super::{Mysql, accounts, devices, greet, hot, in_transaction, lists, prune, read, relations};
+use super::{
+    Mysql, accounts, devices, files, greet, hot, in_transaction, lists, prune, read, relations,
+};
 use crate::*;
 
 #[async_trait]
@@ -112,6 +114,36 @@ impl Store for Mysql {
     ) -> Result<Option<History>> {
         let (id, part) = (conversation, (range, limit));
         in_transaction!(self, Mode::Snapshot, tx => read::history(&mut tx, user, id, part))
+    }
+
+    async fn create_file(&self, new: NewFile) -> Result<CreateFile> {
+        in_transaction!(self, Mode::Write, tx => files::create(&mut tx, new))
+    }
+
+    async fn file(&self, user: UserId, file: FileId) -> Result<Option<File>> {
+        in_transaction!(self, Mode::Snapshot, tx => files::seen(&mut tx, user, file))
+    }
+
+    async fn advance_file(
+        &self,
+        file: FileId,
+        is_whole: bool,
+        now_ms: u64,
+    ) -> Result<Option<File>> {
+        let how = (is_whole, now_ms);
+        in_transaction!(self, Mode::Write, tx => files::advance(&mut tx, file, how))
+    }
+
+    async fn end_file(&self, owner: UserId, file: FileId) -> Result<EndFile> {
+        in_transaction!(self, Mode::Write, tx => files::end(&mut tx, owner, file))
+    }
+
+    async fn expire_files(&self, expiry: FileExpiry) -> Result<Vec<FileId>> {
+        in_transaction!(self, Mode::Write, tx => files::expire(&mut tx, expiry))
+    }
+
+    async fn forget_files(&self, files: Vec<FileId>) -> Result<()> {
+        in_transaction!(self, Mode::Write, tx => files::forget(&mut tx, &files))
     }
 
     async fn prune(&self, older_than_ms: u64, rows_max: usize) -> Result<u64> {

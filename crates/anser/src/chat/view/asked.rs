@@ -15,6 +15,8 @@ impl View {
         let Some(command) = Command::parse(line) else { return };
         match command {
             Command::Say(text) => self.say(text),
+            Command::File(path) => self.in_shown(|id| Ask::SendFile(id, path)),
+            Command::Save(name) => self.in_shown(|id| Ask::Save(id, name)),
             Command::Add(name) if name == self.me.name => {
                 self.notice("That is you. Say who else: /add NAME");
             }
@@ -120,6 +122,14 @@ impl View {
             }
         };
         self.handle_not_queued(text, &refused);
+    }
+
+    /// Asks for something in the shown conversation.
+    fn in_shown(&mut self, ask: impl FnOnce(ConversationId) -> Ask) {
+        match self.shown().map(|shown| shown.id) {
+            Some(id) => self.asks.push(ask(id)),
+            None => self.notice("No conversation is open: /with NAME opens one."),
+        }
     }
 
     fn change(&mut self, name: String, action: RelationAction) {

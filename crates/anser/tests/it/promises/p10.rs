@@ -24,7 +24,7 @@ fn wrong(
     foreign: ConversationId,
 ) -> Vec<(Bytes, Code)> {
     let version = |key_version| {
-        let send = wire::Send { conversation: chat.0, key_version };
+        let send = wire::Send { conversation: chat.0, key_version, ..<_>::default() };
         command(wire::command::Kind::Send(send), b"sealed")
     };
     let read = |conversation: ConversationId, conv_seq| {

@@ -173,7 +173,7 @@ pub(crate) async fn hello(
 
 /// A Send command with an unsealed body: the server does not look into it.
 pub(crate) fn send(conversation: ConversationId, body: &[u8]) -> Bytes {
-    let kind = wire::Send { conversation: conversation.0, key_version: 1 };
+    let kind = wire::Send { conversation: conversation.0, key_version: 1, ..<_>::default() };
     let kind = Some(wire::command::Kind::Send(kind));
     wire::Command { kind, body: Bytes::copy_from_slice(body) }.encode_to_vec().into()
 }

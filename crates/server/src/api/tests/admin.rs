@@ -176,7 +176,7 @@ async fn the_socket_is_private_replaces_a_dead_one_and_refuses_a_second_server()
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let admin = Admin::bind(&path, world.admin_deps()).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(std::fs::read_dir(world.dir.path()).unwrap().count(), 2, "store and socket");
+    assert_eq!(std::fs::read_dir(world.dir.path()).unwrap().count(), 3, "store, files and socket");
     assert!(matches!(Admin::bind(&path, world.admin_deps()), Err(BindError::InUse(_))));
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

@@ -48,6 +48,9 @@ async fn takers(world: &World) -> Vec<Taker> {
     for (method, path, operation) in operations(world).await {
         let schema = &operation["requestBody"]["content"]["application/json"]["schema"]["$ref"];
         let Some(schema) = schema.as_str() else {
+            if path.starts_with("/v1/files") {
+                continue;
+            }
             assert!(operation["requestBody"].is_null(), "{method} {path}: a body without a name");
             continue;
         };

@@ -149,7 +149,7 @@ async fn server_info_and_connectors() {
     let world = World::new();
     let info = json!({
         "product": "anser", "version": env!("CARGO_PKG_VERSION"), "registration": "open",
-        "limits": { "frame_bytes_max": 4096, "body_bytes_max": 1024, "page_max": 5 },
+        "limits": { "frame_bytes_max": 4096, "body_bytes_max": 1024, "page_max": 5, "file_bytes_max": 1_000_000, "user_file_bytes_max": 2_000_000 },
     });
     world.get("/v1/server", "").await.is(200, &info);
     let alice = world.person("alice").await;

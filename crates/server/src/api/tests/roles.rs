@@ -3,12 +3,16 @@
 //! fails.
 
 use anser_proto::{Code, UserId};
-use axum::http::HeaderMap;
+use axum::{
+    body::Body,
+    http::{HeaderMap, Request},
+};
 use serde_json::{Value, json};
 
 use super::{
     Answer, World,
     document::{example, operations},
+    files,
     world::{Person, SERVER_KEY},
 };
 use crate::api::layer::REQUEST_ID;
@@ -42,6 +46,10 @@ const RULES: &[(&str, Rule)] = &[
     ("GET /v1/relations", Rule::Own),
     ("GET /v1/conversations", Rule::Own),
     ("GET /v1/snapshot", Rule::Own),
+    ("POST /v1/files", Rule::Own),
+    ("GET /v1/files/{id}", Rule::Thing),
+    ("PATCH /v1/files/{id}", Rule::Thing),
+    ("DELETE /v1/files/{id}", Rule::Thing),
     ("DELETE /v1/me/sessions/{device}", Rule::Thing),
     ("GET /v1/conversations/{id}/messages", Rule::Thing),
     ("GET /v1/users", Rule::User),
@@ -78,6 +86,8 @@ struct Scene {
     secrets: Vec<String>,
     /// Her conversation with a friend.
     conversation: String,
+    /// A file that she sent there.
+    file: String,
     /// Was her friend, until she ended it.
     removed: Person,
     /// Was her friend, until she blocked them.
@@ -110,7 +120,9 @@ impl Scene {
         let conversation = text(&relation["id"]);
         let history = format!("/v1/conversations/{conversation}/messages");
         let history = world.get(&history, &alice.token).await.json();
+        let file = sent_file(&world, &alice, &conversation).await;
         let secrets = vec![
+            file.clone(),
             conversation.clone(),
             text(&relation["keys"][0]["key"]),
             text(&history["messages"][0]["body"]),
@@ -121,7 +133,18 @@ impl Scene {
         ];
         let stranger = world.person("stranger").await;
         let hermit = world.person("hermit").await.id;
-        Self { world, alice, secrets, conversation, removed, blocked, stranger, revoked, hermit }
+        Self {
+            world,
+            alice,
+            secrets,
+            conversation,
+            file,
+            removed,
+            blocked,
+            stranger,
+            revoked,
+            hermit,
+        }
     }
 
     fn others(&self) -> [&Person; 3] {
@@ -144,6 +167,18 @@ async fn speaker(world: &World, alice: &Person, name: &str) -> Person {
     let told = world.tell(id, alice.id, &format!("from {name}"), "1").await;
     assert_eq!(told.status, 200, "{told:?}");
     world.device(id, "laptop").await
+}
+
+/// A file that Alice sent, by its id.
+async fn sent_file(world: &World, alice: &Person, chat: &str) -> String {
+    let request = Request::post(format!("/v1/files?conversation={chat}"))
+        .header("authorization", format!("Bearer {}", alice.token))
+        .header("tus-resumable", "1.0.0")
+        .header("upload-length", "0");
+    let made = world.send(request.body(Body::empty()).unwrap()).await;
+    let path = made.headers["location"].to_str().unwrap().to_owned();
+    files::refer(world, alice, chat, &path).await;
+    path.trim_start_matches("/v1/files/").to_owned()
 }
 
 /// All of an answer that may not differ.
@@ -196,6 +231,7 @@ async fn things_of_others_are_as_absent_as_what_does_not_exist() {
         let (name, end) = rest.split_once('}').unwrap();
         let alices = match name {
             "device" => scene.alice.device.to_string(),
+            "id" if start.ends_with("/files/") => scene.file.clone(),
             "id" => scene.conversation.clone(),
             other => panic!("{what}: which {other} does Alice have?"),
         };
@@ -210,7 +246,7 @@ async fn things_of_others_are_as_absent_as_what_does_not_exist() {
             asked += 1;
         }
     }
-    assert_eq!(asked, 6);
+    assert_eq!(asked, 15);
     assert_eq!(scene.all_of_alice().await, before, "nothing of hers changed");
 }
 
@@ -247,7 +283,7 @@ async fn no_answer_about_oneself_or_a_user_holds_anything_of_others() {
     }
     let own = scene.world.get("/v1/snapshot", &scene.alice.token).await;
     let own = String::from_utf8(own.body).unwrap();
-    assert!(own.contains(&scene.secrets[1]), "what is searched for is found where it belongs");
+    assert!(own.contains(&scene.secrets[2]), "what is searched for is found where it belongs");
 }
 
 /// What a user has with others does not show in how they can be asked.

@@ -1,11 +1,17 @@
 //! A store in a temporary folder, the routers over it, and a doorbell that remembers.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
+};
 
 use anser_proto::{Code, DeviceId, Seq, SessionId, UserId, rest};
 use anser_store::{
     NewEntry, Store,
-    embedded::{Embedded, Options},
+    embedded::{Embedded, FreeSpace, Options},
 };
 use axum::{
     Router,
@@ -18,7 +24,9 @@ use tower::ServiceExt as _;
 
 use crate::{
     api::{self, App, Deps, Limits, admin, layer::REQUEST_ID, listen::Peer},
-    config, link,
+    config,
+    files::Files,
+    link,
     proxy::TrustedProxies,
     secrets::MasterKey,
     token,
@@ -32,6 +40,9 @@ pub(super) struct World {
     pub(super) admin: Router,
     pub(super) store: Arc<dyn Store>,
     pub(super) dir: tempfile::TempDir,
+    pub(super) files: Files,
+    /// Free bytes of the disk that files are on.
+    pub(super) room: Arc<AtomicU64>,
     bell: Arc<Bell>,
     deps: admin::Deps,
 }
@@ -95,6 +106,12 @@ impl World {
             free_space: None,
         });
         let store: Arc<dyn Store> = Arc::new(store.unwrap());
+        let room = Arc::new(AtomicU64::new(u64::MAX));
+        let probe = Arc::clone(&room);
+        let free_space: FreeSpace = Arc::new(move || probe.load(Relaxed));
+        let limits =
+            config::Files { bytes_max: 1_000_000, user_bytes_max: 2_000_000, ..Default::default() };
+        let files = Files::open(&dir.path().join("files"), limits, (free_space, 1000)).unwrap();
         let bell = Arc::new(Bell::default());
         let mut config = config::Api { page_max: 5, logins_per_minute: 3, ..Default::default() };
         change(&mut config);
@@ -109,6 +126,7 @@ impl World {
             }),
             proxies: TrustedProxies::default(),
             limits: Limits { frame_bytes_max: 4096, body_bytes_max: 1024 },
+            files: files.clone(),
         };
         let app = api::app(&config, deps.clone()).unwrap();
         let deps = admin::Deps {
@@ -123,6 +141,8 @@ impl World {
             deps,
             app,
             store,
+            files,
+            room,
             bell,
             dir,
         }
@@ -138,6 +158,9 @@ impl World {
         let mut request = Request::builder().method(method).uri(path);
         if !token.is_empty() {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if path.starts_with("/v1/files") {
+            request = request.header("tus-resumable", "1.0.0");
         }
         let body = if body.is_null() {
             Body::empty()

@@ -91,7 +91,11 @@ impl World {
                 }
                 let key_version = if fault == Some(BadBody::UnknownKey) { 99 } else { 1 };
                 let conversation = conversation.0;
-                wire::command::Kind::Send(wire::Send { conversation, key_version })
+                wire::command::Kind::Send(wire::Send {
+                    conversation,
+                    key_version,
+                    files: Vec::new(),
+                })
             }
             What::Read { conversation, conv_seq } => {
                 wire::command::Kind::Read(wire::Read { conversation: conversation.0, conv_seq })

@@ -37,7 +37,10 @@ async fn schema_1_opens_with_every_row() {
     // The manifest has the number of rows and the checksum of each table, epoch and key check.
     let manifest = std::fs::read_to_string(backup.join("manifest")).unwrap();
     let expected = std::fs::read_to_string(fixture("schema-1.manifest")).unwrap();
-    assert_eq!(manifest, expected);
+    // Tables that came since are there, and empty.
+    let later = |line: &&str| line.starts_with("table im_file") && line.contains(" 0 0 ");
+    let kept: Vec<_> = manifest.lines().filter(|line| !later(line)).collect();
+    assert_eq!(kept, expected.lines().collect::<Vec<_>>());
 }
 
 #[tokio::test]

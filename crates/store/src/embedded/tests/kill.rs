@@ -104,7 +104,7 @@ fn message(sender: Sender, client_seq: u64) -> Record {
         random.to_le_bytes()
     });
     let body = bytes.flatten().take(BODY_BYTES).collect::<Vec<_>>().into();
-    let send = wire::Send { conversation: sender.conversation.0, key_version: 1 };
+    let send = wire::Send { conversation: sender.conversation.0, key_version: 1, ..<_>::default() };
     let kind = Some(wire::command::Kind::Send(send));
     sender.person.command(client_seq, wire::Command { kind, body }.encode_to_vec())
 }

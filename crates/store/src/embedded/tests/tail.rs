@@ -299,7 +299,11 @@ fn is_left_alone(db: &Path, journal: &Path) {
 }
 
 fn message(sender: Person, to: ConversationId, client_seq: Seq, body: Vec<u8>) -> Record {
-    let kind = Some(command::Kind::Send(wire::Send { conversation: to.0, key_version: 1 }));
+    let kind = Some(command::Kind::Send(wire::Send {
+        conversation: to.0,
+        key_version: 1,
+        ..<_>::default()
+    }));
     sender.command(client_seq, wire::Command { kind, body: body.into() }.encode_to_vec())
 }
 

@@ -135,6 +135,20 @@ CREATE TABLE IF NOT EXISTS im_once (
     used_at_ms BIGINT UNSIGNED NOT NULL
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
+-- Files that were uploaded; their bytes are elsewhere. 0 incomplete, 1 complete, 2 named by a
+-- message, 3 ended.
+CREATE TABLE IF NOT EXISTS im_file (
+    file BIGINT UNSIGNED NOT NULL PRIMARY KEY,
+    owner BIGINT UNSIGNED NOT NULL,
+    conversation BIGINT UNSIGNED NOT NULL,
+    size BIGINT UNSIGNED NOT NULL,
+    state TINYINT UNSIGNED NOT NULL,
+    created_at_ms BIGINT UNSIGNED NOT NULL,
+    updated_at_ms BIGINT UNSIGNED NOT NULL,
+    KEY owner (owner),
+    KEY due (state, updated_at_ms)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
+
 CREATE TABLE IF NOT EXISTS im_meta (
     name VARCHAR(190) NOT NULL PRIMARY KEY,
     value VARBINARY(1000) NOT NULL
