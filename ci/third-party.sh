@@ -101,6 +101,10 @@ openapi_lint() {
 # EXCLUDED schemathesis: query parameters `before`, `after` and `around` together, an id of 16 digits
 # EXCLUDED schemathesis: from 2^53 on, and a relation with oneself: OpenAPI has no words for these
 # EXCLUDED schemathesis: rules, so inputs that break only them are not sent as valid ones.
+# EXCLUDED schemathesis, /v1/files: a request with another version of tus is refused before anything
+# EXCLUDED schemathesis, /v1/files: else is looked at, as tus demands, also before its token; and the
+# EXCLUDED schemathesis, /v1/files: suite has no generator for the bytes of an upload. tus-js-client and
+# EXCLUDED schemathesis, /v1/files: the tests of `api/tests/files.rs` take its place.
 schemathesis_run() { # NAME ARGUMENTS...
     local name=$1 st=$tools/schemathesis/bin/schemathesis
     shift
@@ -115,7 +119,7 @@ schemathesis_run() { # NAME ARGUMENTS...
     (cd "$work" && ANSER_API_URL=$api ANSER_SERVER_KEY=$(<data/secrets/server-api.key) \
         SCHEMATHESIS_HOOKS=schemathesis_hooks PYTHONPATH=$here PYTHONDONTWRITEBYTECODE=1 "$st" run \
         "$api/v1/openapi.json" --checks all --max-examples "${EXAMPLES:-50}" --no-color \
-        --continue-on-failure "$@") >"$work/schemathesis.log" 2>&1
+        --exclude-path-regex '^/v1/files' --continue-on-failure "$@") >"$work/schemathesis.log" 2>&1
     local status=$? count
     count=$(sed -n 's/^ *\([0-9]* generated.*\)$/\1/p' "$work/schemathesis.log")
     if [ $status -eq 0 ]; then
