@@ -16,6 +16,7 @@ use crate::{
     client::Client,
     error::{Error, ErrorKind, Result},
     file::File,
+    task::backoff,
 };
 
 /// A line that is silent for so long is taken for broken.
@@ -114,8 +115,7 @@ impl Client {
                 return Err(error);
             }
             let bound = Duration::from_millis(100 << tries);
-            let random = f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / f64::from(u32::MAX);
-            tokio::time::sleep(bound.mul_f64(random)).await;
+            tokio::time::sleep(backoff::jittered(bound, backoff::random())).await;
         }
         Ok(())
     }

@@ -3,11 +3,7 @@
 
 use std::collections::VecDeque;
 
-use anser_proto::{
-    ConversationId, Seq,
-    fault::Fault,
-    wire::{self, command_digest},
-};
+use anser_proto::{ConversationId, Seq, fault::Fault, wire};
 use bytes::Bytes;
 use prost::Message as _;
 
@@ -154,13 +150,10 @@ impl Outbox {
     /// Whether the server has applied another command under number `position` than the one that is
     /// held here: this storage is an old copy, and has given numbers out again that it no longer
     /// knew of. That one number tells: what was lost ends with it, so either it is held here with
-    /// other bytes, or `position` is above the head. No digest says that the server skipped to a
-    /// number which this device had forgotten: whoever still holds it is not up to date either.
+    /// other bytes, or `position` is above the head.
     pub(crate) fn contradicts(&self, position: Seq, digest: &[u8]) -> bool {
-        let held = self.item(position).map(|item| command_digest(&item.command).to_be_bytes());
-        // A digest of another length is of a later version.
-        let comparable = |held: &[u8; 8]| digest.is_empty() || digest.len() == held.len();
-        let differs = held.is_some_and(|held| comparable(&held) && held != digest);
+        let held = self.item(position);
+        let differs = held.is_some_and(|held| wire::outbox_digest_differs(&held.command, digest));
         differs && !Fault::TrustOldCopy.is_on()
     }
 
@@ -220,7 +213,7 @@ mod tests {
     #[test]
     fn another_command_under_the_servers_number_contradicts() {
         let outbox = restored(7, &[5, 6, 7]).unwrap();
-        let digest = |command: &str| command_digest(command.as_bytes()).to_be_bytes();
+        let digest = |command: &str| wire::command_digest(command.as_bytes()).to_be_bytes();
         for position in 5..=7 {
             let own = digest(&format!("command {position}"));
             assert!(!outbox.contradicts(position, &own));

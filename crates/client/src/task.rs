@@ -1,6 +1,6 @@
 //! The one task of a client: logs in, takes snapshots, connects, reconnects with full jitter.
 
-mod backoff;
+pub(crate) mod backoff;
 mod connection;
 mod renew;
 mod snapshot;
@@ -144,7 +144,7 @@ impl Task {
                     return error.code();
                 }
             }
-            let wait = backoff.next(getrandom::u32().unwrap_or(u32::MAX / 2));
+            let wait = backoff.next(backoff::random());
             let _ = tokio::time::timeout(wait, self.shared.closing()).await;
         }
     }

@@ -49,6 +49,15 @@ pub fn outbox_digest(digest: Option<u64>) -> Bytes {
     digest.map_or_else(Bytes::new, |digest| Bytes::copy_from_slice(&digest.to_be_bytes()))
 }
 
+/// Whether `told`, the `outbox_digest` of a Welcome or Reset, is not of the command that a device
+/// holds under `outbox_position`. No digest says that the server skipped to a number which the
+/// device had forgotten: whoever still holds it is not up to date. One of another length is of a
+/// later version, and says nothing.
+pub fn outbox_digest_differs(held: &[u8], told: &[u8]) -> bool {
+    let held = command_digest(held).to_be_bytes();
+    (told.is_empty() || told.len() == held.len()) && held != told
+}
+
 /// Without the key, which is a secret, and what the file is called.
 impl std::fmt::Debug for File {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,10 +1,20 @@
 //! How long to wait before the next connection: full jitter, so that the clients of a restarted
-//! server spread out. Pure: randomness is an argument.
+//! server spread out. Randomness is an argument; [`random`] gives it.
 
 use std::time::Duration;
 
 /// After an end that this version does not understand, waits start as after so many failures.
 const FAILURES_WHEN_UNKNOWN: u32 = 7;
+
+/// Anything up to `bound`: `random` of `u32::MAX` of it.
+pub(crate) fn jittered(bound: Duration, random: u32) -> Duration {
+    bound.mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+/// From the operating system; the middle where it has none.
+pub(crate) fn random() -> u32 {
+    getrandom::u32().unwrap_or(u32::MAX / 2)
+}
 
 /// Counts failures in a row.
 #[derive(Clone, Debug)]
@@ -31,7 +41,7 @@ impl Backoff {
 
     /// The next wait, counted as one more failure: `random` of `u32::MAX` of the bound.
     pub(super) fn next(&mut self, random: u32) -> Duration {
-        let wait = self.bound().mul_f64(f64::from(random) / f64::from(u32::MAX));
+        let wait = jittered(self.bound(), random);
         self.failures = self.failures.saturating_add(1);
         wait
     }

@@ -9,7 +9,10 @@ use anser_proto::{Code, FileId, seal::file::sealed_bytes};
 use bytes::Bytes;
 use tracing::debug;
 
-use super::{Task, backoff::Backoff};
+use super::{
+    Task,
+    backoff::{self, Backoff},
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     event::Content,
@@ -66,7 +69,7 @@ impl Task {
             match broken {
                 Broken::Later(error) => {
                     debug!(%error, "an upload waits");
-                    let wait = backoff.next(getrandom::u32().unwrap_or(u32::MAX / 2));
+                    let wait = backoff.next(backoff::random());
                     let _ = tokio::time::timeout(wait, upload.handle.cancelled()).await;
                 }
                 Broken::Lost => {
@@ -157,7 +160,7 @@ impl Task {
             if backoff.failures() >= PART_TRIES {
                 return Err(Broken::Later(error));
             }
-            let wait = backoff.next(getrandom::u32().unwrap_or(u32::MAX / 2));
+            let wait = backoff.next(backoff::random());
             tokio::time::sleep(wait).await;
             offset = rest.file_offset(file).await.map_err(sorted)?;
         }
