@@ -96,6 +96,10 @@ id! {
 }
 
 id! {
+    /// One run of a server's process.
+    NodeId
+}
+id! {
     /// An uploaded file.
     FileId
 }

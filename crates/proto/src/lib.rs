@@ -17,4 +17,4 @@ pub mod wire;
 
 pub use code::Code;
 pub use frame::{Frame, FrameError};
-pub use id::{ConversationId, DeviceId, FileId, Seq, SessionId, UserId};
+pub use id::{ConversationId, DeviceId, FileId, NodeId, Seq, SessionId, UserId};

@@ -69,7 +69,7 @@ pub struct Deps {
     /// The truth.
     pub store: Arc<dyn Store>,
     /// Where commands go.
-    pub queue: Arc<Queue>,
+    pub queue: Queue,
     /// The connections of this process; the link rings here.
     pub registry: Arc<Registry>,
     /// The store's epoch.
@@ -83,7 +83,7 @@ pub(crate) struct Context {
     config: config::Connector,
     session: Arc<session::Config>,
     store: Arc<dyn Store>,
-    queue: Arc<Queue>,
+    queue: Queue,
     registry: Arc<Registry>,
     epoch: String,
     unauthenticated: Arc<Unauthenticated>,

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use anser_proto::rest;
+use anser_proto::{NodeId, rest};
 use anser_store::{
     Store,
     embedded::{self, Embedded, FreeSpace},
@@ -28,7 +28,6 @@ use crate::{
     files::Files,
     link, metrics,
     ops::{self, Ops, Ready},
-    presence,
     queue::Queue,
     retention,
     secrets::Secrets,
@@ -40,6 +39,8 @@ use crate::{
 pub const ADMIN_SOCKET: &str = "admin.sock";
 /// The database's folder in the data folder.
 const DATABASE: &str = "db";
+/// Commits at a time, each of other users, where the store is a server.
+const LANES: usize = 4;
 /// The folder of files in the data folder.
 const FILES: &str = "files";
 
@@ -50,7 +51,8 @@ pub struct Node {
     /// Where the answer to a commit can get lost, and its doorbell with it.
     swept: Option<Arc<Registry>>,
     files: Files,
-    queue: Arc<Queue>,
+    queue: Queue,
+    here: NodeId,
     ready: Ready,
     transfer: Transfer,
     connector: Connector,
@@ -105,12 +107,12 @@ impl Node {
         check_master_key(&*store, &secrets).await?;
 
         let files = open_files(&config, free_space)?;
-        let queue = Arc::new(Queue::default());
+        let queue = Queue::new(if config.store.url.is_some() { LANES } else { 1 });
         let registry = Arc::new(Registry::default());
         let swept = config.store.url.is_some().then(|| registry.clone());
         let link = link::Handle::local(registry.clone());
-        let presence = presence::Handle::local(registry.clone());
-        let transfer = Transfer::new(queue.clone(), store.clone(), link.clone());
+        let connections = registry.clone();
+        let transfer = transfer(&config, &store, &link);
 
         let connector_deps = connector::Deps {
             store: store.clone(),
@@ -138,7 +140,7 @@ impl Node {
             api: api_deps,
             config: config.api.clone(),
             data_dir: config.node.data_dir.clone(),
-            connections: Some(Arc::new(move || presence.count() as u64)),
+            connections: Some(Arc::new(move || connections.len() as u64)),
         };
         let admin = Admin::bind(&admin_path, admin_deps)?;
         let ready = Ready::default();
@@ -160,6 +162,7 @@ impl Node {
             swept,
             files,
             queue,
+            here: NodeId::random(),
             ready,
             transfer,
             connector,
@@ -187,6 +190,7 @@ impl Node {
             swept,
             files,
             queue,
+            here,
             ready,
             transfer,
             connector,
@@ -205,7 +209,7 @@ impl Node {
         let pruning = tokio::spawn(pruning);
         let sweeping = swept.map(|all| tokio::spawn(sweep::run(store.clone(), all)));
         let health = tokio::spawn(ops.run(ops_stop.clone().cancelled_owned()));
-        let mut commits = tokio::spawn(transfer.run());
+        let mut commits = tokio::spawn(transfer.run(queue.local(here)));
         ready.set(true);
 
         let failure = tokio::select! {
@@ -246,6 +250,13 @@ impl Node {
 fn bind_connector(config: &config::Connector, deps: connector::Deps) -> anyhow::Result<Connector> {
     let bound = Connector::bind(config, deps);
     bound.with_context(|| format!("connector.listen = {}", config.listen))
+}
+
+fn transfer(config: &Config, store: &Arc<dyn Store>, link: &link::Handle) -> Transfer {
+    match config.store.url {
+        Some(_) => Transfer::unordered(store.clone(), link.clone()),
+        None => Transfer::ordered(store.clone(), link.clone()),
+    }
 }
 
 /// What the api must know of what connectors take.

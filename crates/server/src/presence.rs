@@ -1,31 +1,20 @@
-//! Presence: which devices are connected, anywhere.
+//! Presence: which connectors hold sessions of a user, where there are several.
 //!
-//! In one process that is what this process's connector holds, so the registry answers and nothing
-//! is kept twice. With several connectors their registries will publish to a shared store.
+//! It only says where to ring. What it does not know, or says wrongly, costs latency: the sweep
+//! finds what a lost doorbell told of. So none of this fails, and none of it waits for long.
 
-use std::sync::Arc;
+use anser_proto::{NodeId, UserId};
+use anser_store::LiveSession;
+use async_trait::async_trait;
 
-use anser_proto::DeviceId;
-
-use crate::connector::Registry;
-
-/// Answers who is connected; a cheap clone.
-#[derive(Clone)]
-pub struct Handle(Arc<Registry>);
-
-impl Handle {
-    /// Presence of the one connector in this process.
-    pub fn local(registry: Arc<Registry>) -> Self {
-        Self(registry)
-    }
-
-    /// Whether the device is connected now.
-    pub fn is_online(&self, device: DeviceId) -> bool {
-        self.0.holds(device)
-    }
-
-    /// Connected devices.
-    pub fn count(&self) -> usize {
-        self.0.len()
-    }
+/// Where users are connected.
+#[async_trait]
+pub trait Presence: Send + Sync + 'static {
+    /// A session began at this node; from then on it is renewed until it ends.
+    async fn online(&self, session: LiveSession);
+    /// It ended here. What another node, or a later session, said of the device meanwhile stays.
+    async fn offline(&self, session: LiveSession);
+    /// The connectors that hold sessions of these users, each once with the users that it has.
+    /// `None`: it is not known, all connectors are to be asked.
+    async fn locate(&self, users: Vec<UserId>) -> Option<Vec<(NodeId, Vec<UserId>)>>;
 }

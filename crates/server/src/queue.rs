@@ -1,126 +1,129 @@
 //! From connectors to transfers: the records of many sessions, handed over in order.
 //!
-//! In process a bounded list in memory is enough, because a command is acked only after its commit:
-//! what a crash loses here, the device resends. Between processes it will be a durable queue.
+//! Records of one user keep their order, so the queue is cut into *partitions* by user, and each is
+//! worked off by itself. A command is acked only after its commit, so what gets lost here the device
+//! sends again; a partition that is durable makes that rare, and lets commands wait while a store is
+//! away.
 //!
-//! Three verbs: `publish` (waits while the queue is full: backpressure to the session), `take`
-//! (what waits, up to a batch) and `close`.
+//! A connector publishes to [`Queue`], which waits while its lane is full: backpressure to the
+//! session. A transfer takes from [`Partition`]s. In one process the lanes are the partitions.
 
-use std::{collections::VecDeque, time::Instant};
+mod lane;
 
+use std::{sync::Arc, time::Instant};
+
+use anser_proto::{NodeId, UserId};
 use anser_store::Record;
-use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore};
+use async_trait::async_trait;
 
-#[cfg(test)]
-mod tests;
+pub use lane::{Closed, Lane, Waited};
 
-/// Records that may wait, over all sessions: sixteen batches, more only adds latency.
-const RECORDS_MAX: usize = 4096;
-/// Records of one batch: the embedded store's commit is no faster with more (DESIGN section 6).
-const BATCH_RECORDS_MAX: usize = 256;
-/// Bytes of commands in one batch.
-const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// A connector's end: one lane for each partition.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    lanes: Arc<[Arc<Lane>]>,
+}
+
+/// A transfer's end of one partition.
+#[async_trait]
+pub trait Partition: Send + Sync + 'static {
+    /// Waits for records and takes what is there, up to a batch. `None`: closed and empty. Only
+    /// one task takes.
+    async fn take(&self) -> Option<Taken>;
+    /// What came with this receipt needs not come again: it is in the store. Never waits.
+    fn settle(&self, receipt: Receipt);
+    /// Whether it keeps what is not settled, and gives it again: then a batch that the store can
+    /// not take now is tried until it can. If not, its sessions are told to try again.
+    fn is_durable(&self) -> bool;
+}
 
 /// What a transfer takes at once.
 #[derive(Debug)]
 pub struct Taken {
-    /// In the order of `publish`.
+    /// In the order of `publish`, of each connector.
     pub records: Vec<Record>,
-    /// When the oldest of them was published.
+    /// Which connectors they came from, and how many in a row.
+    pub from: Vec<(NodeId, usize)>,
+    /// When the oldest of them was published, if that was in this process, else when it came.
     pub published: Instant,
+    /// For [`Partition::settle`].
+    pub receipt: Receipt,
 }
 
-/// The queue is closed: the server is stopping.
-#[derive(Debug, thiserror::Error)]
-#[error("the queue is closed")]
-pub struct Closed;
-
-/// The queue inside one process.
-#[derive(Debug)]
-pub struct Queue {
-    waiting: Mutex<Waiting>,
-    filled: Notify,
-    room: Semaphore,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    records: VecDeque<(Record, Instant)>,
-    closed: bool,
-}
-
-impl Default for Queue {
-    fn default() -> Self {
-        Self { waiting: Mutex::default(), filled: Notify::new(), room: Semaphore::new(RECORDS_MAX) }
-    }
+/// Names what was taken, to the partition that it was taken from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// Which connection to the queue it came over; a later one knows nothing of its receipts.
+    pub connection: u64,
+    /// The highest delivery in it.
+    pub delivery: u64,
 }
 
 impl Queue {
-    /// Hands records over, all of them together and in order; waits while the queue is full.
-    /// `records` is drained, its capacity stays with the caller.
+    /// A queue with so many lanes.
+    ///
+    /// # Panics
+    /// Without any.
+    pub fn new(partitions: usize) -> Self {
+        assert!(partitions > 0, "a queue has a partition");
+        Self { lanes: (0..partitions).map(|_| Arc::default()).collect() }
+    }
+
+    /// Its lanes, one for each partition.
+    pub fn lanes(&self) -> &[Arc<Lane>] {
+        &self.lanes
+    }
+
+    /// Hands records of one user over; see [`Lane::publish`].
     ///
     /// # Errors
     /// [`Closed`]: nothing was handed over.
     pub async fn publish(&self, records: &mut Vec<Record>, now: Instant) -> Result<(), Closed> {
-        while !records.is_empty() {
-            let share = records.len().min(RECORDS_MAX);
-            let permits = u32::try_from(share).expect("a share is at most RECORDS_MAX");
-            let room = self.room.acquire_many(permits).await.map_err(|_| Closed)?;
-            let mut waiting = self.waiting.lock();
-            if waiting.closed {
-                return Err(Closed);
-            }
-            room.forget();
-            waiting.records.extend(records.drain(..share).map(|record| (record, now)));
-            drop(waiting);
-            self.filled.notify_one();
-        }
-        Ok(())
-    }
-
-    /// Waits for records and takes what is there, up to a batch. `None`: closed and empty.
-    /// Only one task takes.
-    pub async fn take(&self) -> Option<Taken> {
-        loop {
-            let filled = self.filled.notified();
-            {
-                let mut waiting = self.waiting.lock();
-                if let Some(taken) = waiting.take() {
-                    self.room.add_permits(taken.records.len());
-                    return Some(taken);
-                }
-                if waiting.closed {
-                    return None;
-                }
-            }
-            filled.await;
-        }
+        let Some(first) = records.first() else { return Ok(()) };
+        let lane = &self.lanes[partition_of(user_of(first), self.lanes.len())];
+        lane.publish(records, now).await
     }
 
     /// Refuses further records; what waits can still be taken.
     pub fn close(&self) {
-        self.waiting.lock().closed = true;
-        self.room.close();
-        self.filled.notify_one();
+        self.lanes.iter().for_each(|lane| lane.close());
+    }
+
+    /// The partitions of a process that takes what it publishes itself.
+    pub fn local(&self, here: NodeId) -> Vec<Arc<dyn Partition>> {
+        let local = |lane: &Arc<Lane>| Arc::new(Local { lane: lane.clone(), here }) as Arc<_>;
+        self.lanes.iter().map(local).collect()
     }
 }
 
-impl Waiting {
-    fn take(&mut self) -> Option<Taken> {
-        let published = self.records.front()?.1;
-        let mut bytes = 0;
-        let mut count = 0;
-        for (record, _) in self.records.iter().take(BATCH_RECORDS_MAX) {
-            if let Record::Command { command, .. } = record {
-                bytes += command.len();
-            }
-            if bytes > BATCH_BYTES_MAX && count > 0 {
-                break;
-            }
-            count += 1;
-        }
-        let records = self.records.drain(..count).map(|(record, _)| record).collect();
-        Some(Taken { records, published })
+/// A lane as the partition of its own process.
+struct Local {
+    lane: Arc<Lane>,
+    here: NodeId,
+}
+
+#[async_trait]
+impl Partition for Local {
+    async fn take(&self) -> Option<Taken> {
+        let Waited { records, published } = self.lane.take().await?;
+        let from = vec![(self.here, records.len())];
+        Some(Taken { records, from, published, receipt: Receipt::default() })
+    }
+
+    fn settle(&self, _receipt: Receipt) {}
+
+    fn is_durable(&self) -> bool {
+        false
+    }
+}
+
+/// Ids are random, so their low bits spread evenly. All nodes must agree on this.
+fn partition_of(user: UserId, partitions: usize) -> usize {
+    user.0 as usize % partitions
+}
+
+fn user_of(record: &Record) -> UserId {
+    match record {
+        Record::Command { user, .. } | Record::Ack { user, .. } => *user,
     }
 }

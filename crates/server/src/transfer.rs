@@ -1,59 +1,98 @@
-//! The role *transfer*: takes batches from the queue, commits each in one transaction, then tells
-//! the connectors. Nothing is acked or shown before its commit returned, which is after its sync.
+//! The role *transfer*: takes batches from the queue's partitions, commits each in one transaction,
+//! then tells the connectors. Nothing is acked or shown before its commit returned, which is after
+//! its sync.
+//!
+//! A partition's batches are committed in their order: a user's commands are numbered, and one that
+//! overtakes another is a gap. Partitions do not wait for each other.
 
 mod metrics;
+mod persist;
 
 use std::{sync::Arc, time::Instant};
 
-use anser_proto::{Code, DeviceId, Seq, SessionId, failpoint::Failpoint, fault::Fault};
+use anser_proto::{Code, DeviceId, NodeId, Seq, SessionId, failpoint::Failpoint, fault::Fault};
 use anser_store::{Batch, Committed, Outcome, Record, Store, StoreError};
 use futures_util::{StreamExt, stream::FuturesOrdered};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use crate::{clock, link, queue::Queue};
+use crate::{
+    clock, link,
+    queue::{Partition, Receipt, Taken},
+};
 use metrics::TransferMetrics;
 
-/// Commits in flight: one is syncing while the next is being filled.
+/// Commits in flight of a store that keeps their order: one is syncing while the next is being
+/// filled.
 pub(crate) const COMMITS_IN_FLIGHT_MAX: usize = 2;
 
 /// The role, ready to run.
+#[derive(Clone)]
 pub struct Transfer {
-    queue: Arc<Queue>,
     store: Arc<dyn Store>,
     link: link::Handle,
-    metrics: TransferMetrics,
+    commits_in_flight: usize,
+    stop: CancellationToken,
+    metrics: Arc<TransferMetrics>,
 }
 
 /// What the records of a batch were, kept while the store works on them.
 struct Pending {
     origins: Vec<Option<Origin>>,
     accepted: Instant,
+    receipt: Receipt,
     result: Result<Committed, StoreError>,
     took: std::time::Duration,
 }
 
 impl Transfer {
-    /// A transfer for this queue.
-    pub fn new(queue: Arc<Queue>, store: Arc<dyn Store>, link: link::Handle) -> Self {
-        Self { queue, store, link, metrics: TransferMetrics::new() }
+    /// A transfer to the embedded store, which keeps the order of commits.
+    pub fn ordered(store: Arc<dyn Store>, link: link::Handle) -> Self {
+        Self::new(store, link, COMMITS_IN_FLIGHT_MAX)
     }
 
-    /// Commits until the queue is closed and empty.
+    /// A transfer to a store on a server, where of two commits at a time either may be the first.
+    pub fn unordered(store: Arc<dyn Store>, link: link::Handle) -> Self {
+        Self::new(store, link, 1)
+    }
+
+    fn new(store: Arc<dyn Store>, link: link::Handle, commits_in_flight: usize) -> Self {
+        let metrics = Arc::new(TransferMetrics::new());
+        Self { store, link, commits_in_flight, stop: CancellationToken::new(), metrics }
+    }
+
+    /// Cancelled, batches that the store can not take now are left to their partition.
+    pub fn stop(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Commits until all partitions are closed and empty.
     ///
     /// # Errors
     /// The store is damaged: the process must stop.
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub async fn run(self, partitions: Vec<Arc<dyn Partition>>) -> anyhow::Result<()> {
+        let mut lanes = JoinSet::new();
+        for partition in partitions {
+            let transfer = self.clone();
+            lanes.spawn(async move { transfer.work_off(&*partition).await });
+        }
+        while let Some(ended) = lanes.join_next().await {
+            ended??;
+        }
+        Ok(())
+    }
+
+    async fn work_off(&self, partition: &dyn Partition) -> anyhow::Result<()> {
         let mut commits = FuturesOrdered::new();
         let mut open = true;
         while open || !commits.is_empty() {
             tokio::select! {
                 biased;
-                Some(pending) = commits.next() => self.tell(pending)?,
-                taken = self.queue.take(), if open && commits.len() < COMMITS_IN_FLIGHT_MAX => {
+                Some(pending) = commits.next() => self.tell(partition, pending)?,
+                taken = partition.take(), if open && commits.len() < self.commits_in_flight => {
                     match taken {
-                        Some(taken) => {
-                            commits.push_back(self.commit(taken.records, taken.published));
-                        }
+                        Some(taken) => commits.push_back(self.commit(partition, taken)),
                         None => open = false,
                     }
                 }
@@ -62,19 +101,24 @@ impl Transfer {
         Ok(())
     }
 
-    async fn commit(&self, records: Vec<Record>, accepted: Instant) -> Pending {
-        let origins: Vec<_> = records.iter().map(Origin::of).collect();
+    async fn commit(&self, partition: &dyn Partition, taken: Taken) -> Pending {
+        let Taken { records, from, published: accepted, receipt } = taken;
+        let origins = Origin::of_all(&records, &from);
         if Fault::AckBeforeCommit.is_on() {
             for origin in origins.iter().flatten() {
-                self.link.ack(origin.device, origin.client_seq);
+                self.link.ack(origin.connector, origin.device, origin.client_seq);
             }
         }
         let started = Instant::now();
-        let result = self.store.commit(Batch { records, now_ms: clock::now_ms() }).await;
-        Pending { origins, accepted, result, took: started.elapsed() }
+        let result = if partition.is_durable() {
+            self.persist(records).await
+        } else {
+            self.store.commit(Batch { records, now_ms: clock::now_ms() }).await
+        };
+        Pending { origins, accepted, receipt, result, took: started.elapsed() }
     }
 
-    fn tell(&self, pending: Pending) -> anyhow::Result<()> {
+    fn tell(&self, partition: &dyn Partition, pending: Pending) -> anyhow::Result<()> {
         let committed = match pending.result {
             Ok(committed) => committed,
             Err(StoreError::Corrupt(why)) => {
@@ -89,18 +133,19 @@ impl Transfer {
                 };
                 // Nothing was consumed: the devices resend later.
                 for origin in pending.origins.iter().flatten() {
-                    self.link.refused(origin.session(), code);
+                    self.link.refused(origin.connector, origin.session(), code);
                 }
                 return Ok(());
             }
         };
+        partition.settle(pending.receipt);
         self.metrics.committed(&committed, pending.took);
-        for (device, position) in acks(&pending.origins, &committed.outcomes) {
-            self.link.ack(device, position);
+        for ack in acks(&pending.origins, &committed.outcomes) {
+            self.link.ack(ack.connector, ack.device, ack.client_seq);
         }
         Failpoint::BeforePush.reached();
-        for (session, code) in refused(&pending.origins, &committed.outcomes) {
-            self.link.refused(session, code);
+        for (origin, code) in refused(&pending.origins, &committed.outcomes) {
+            self.link.refused(origin.connector, origin.session(), code);
         }
         self.link.deliver_accepted(committed.entries, Some(pending.accepted));
         Ok(())
@@ -110,17 +155,27 @@ impl Transfer {
 /// Whose command a record is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin {
+    /// The connector that it came from.
+    pub(crate) connector: NodeId,
     pub(crate) device: DeviceId,
     session: SessionId,
     pub(crate) client_seq: Seq,
 }
 
 impl Origin {
-    /// `None` for an ack, which nobody waits for.
-    pub(crate) fn of(record: &Record) -> Option<Self> {
+    /// Of each record; `None` for an ack, which nobody waits for. `from`: which connectors they
+    /// came from, and how many in a row.
+    pub(crate) fn of_all(records: &[Record], from: &[(NodeId, usize)]) -> Vec<Option<Self>> {
+        let connectors = from.iter().flat_map(|(one, count)| std::iter::repeat_n(*one, *count));
+        let both = records.iter().zip(connectors);
+        both.map(|(record, connector)| Self::of(record, connector)).collect()
+    }
+
+    fn of(record: &Record, connector: NodeId) -> Option<Self> {
         match record {
             Record::Command { device, session, client_seq, .. } => {
-                Some(Self { device: *device, session: *session, client_seq: *client_seq })
+                let (device, session, client_seq) = (*device, *session, *client_seq);
+                Some(Self { connector, device, session, client_seq })
             }
             Record::Ack { .. } => None,
         }
@@ -132,34 +187,35 @@ impl Origin {
     }
 }
 
-/// The highest applied number of each device of a batch.
-pub(crate) fn acks(origins: &[Option<Origin>], outcomes: &[Outcome]) -> Vec<(DeviceId, Seq)> {
+/// The highest applied command of each device of a batch.
+pub(crate) fn acks(origins: &[Option<Origin>], outcomes: &[Outcome]) -> Vec<Origin> {
     let applied = origins.iter().zip(outcomes).filter_map(|(origin, outcome)| match outcome {
-        Outcome::Applied | Outcome::Repeat => origin.map(|one| (one.device, one.client_seq)),
+        Outcome::Applied | Outcome::Repeat => *origin,
         Outcome::Refused(_) => None,
     });
-    let mut acks: Vec<(DeviceId, Seq)> = applied.collect();
-    acks.sort_unstable();
+    let mut acks: Vec<Origin> = applied.collect();
+    // Of one that came twice, the later came from where the device is now.
+    acks.sort_by_key(|one| (one.device, one.client_seq));
     acks.dedup_by(|later, kept| {
-        let same = later.0 == kept.0;
+        let same = later.device == kept.device;
         if same {
-            kept.1 = later.1;
+            *kept = *later;
         }
         same
     });
     acks
 }
 
-/// The sessions of a batch that must end, and why.
+/// The commands of a batch whose sessions must end, and why.
 pub(crate) fn refused(
     origins: &[Option<Origin>],
     outcomes: &[Outcome],
-) -> impl Iterator<Item = ((DeviceId, SessionId), Code)> {
+) -> impl Iterator<Item = (Origin, Code)> {
     origins.iter().zip(outcomes).filter_map(|(origin, outcome)| match outcome {
         // Nobody hears this but the newest session, when two Hellos reached the connector in one
         // order and the store in the other. It can try again.
-        Outcome::Refused(Code::Replaced) => Some((origin.as_ref()?.session(), Code::Unavailable)),
-        Outcome::Refused(code) => Some((origin.as_ref()?.session(), *code)),
+        Outcome::Refused(Code::Replaced) => Some(((*origin)?, Code::Unavailable)),
+        Outcome::Refused(code) => Some(((*origin)?, *code)),
         Outcome::Applied | Outcome::Repeat => None,
     })
 }

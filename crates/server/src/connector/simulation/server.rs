@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use anser_proto::{Code, fault::Fault, session::Config};
+use anser_proto::{Code, NodeId, fault::Fault, session::Config};
 use anser_store::{Batch, Committed, NewEntry, Record, memory::Memory};
 
 use super::super::registry::{Registry, SHARDS};
@@ -88,7 +88,7 @@ impl Server {
         let count = self.queue.len().min(records_max);
         let batch = Batch { records: self.queue.drain(..count).collect(), now_ms };
         if Fault::AckBeforeCommit.is_on() {
-            for origin in batch.records.iter().filter_map(Origin::of) {
+            for origin in origins(&batch).into_iter().flatten() {
                 self.registry.ack(origin.device, origin.client_seq);
             }
         }
@@ -118,7 +118,7 @@ impl Server {
         match committed {
             Some(committed) => self.tell(&batch, committed, bell),
             None => {
-                for origin in batch.records.iter().filter_map(Origin::of) {
+                for origin in origins(&batch).into_iter().flatten() {
                     self.registry.refused(origin.session(), Code::Unavailable);
                 }
             }
@@ -126,12 +126,12 @@ impl Server {
     }
 
     fn tell(&self, batch: &Batch, committed: Committed, bell: Bell) {
-        let origins: Vec<_> = batch.records.iter().map(Origin::of).collect();
-        for (device, position) in acks(&origins, &committed.outcomes) {
-            self.registry.ack(device, position);
+        let origins = origins(batch);
+        for ack in acks(&origins, &committed.outcomes) {
+            self.registry.ack(ack.device, ack.client_seq);
         }
-        for (session, code) in refused(&origins, &committed.outcomes) {
-            self.registry.refused(session, code);
+        for (origin, code) in refused(&origins, &committed.outcomes) {
+            self.registry.refused(origin.session(), code);
         }
         self.ring(committed.entries, bell);
     }
@@ -156,4 +156,8 @@ impl Server {
         }
         self.registry.deliver(entries, None);
     }
+}
+
+fn origins(batch: &Batch) -> Vec<Option<Origin>> {
+    Origin::of_all(&batch.records, &[(NodeId(1), batch.records.len())])
 }

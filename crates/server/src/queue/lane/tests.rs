@@ -1,4 +1,4 @@
-//! The queue under many threads, and its ends.
+//! A lane under many threads, and its ends.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +28,7 @@ fn numbered(publisher: u64, numbers: std::ops::Range<Seq>) -> Vec<Record> {
 }
 
 /// Publishes `total` records in shares that depend on the seed; some are more than fit at once.
-async fn publish_all(queue: Arc<Queue>, publisher: u64, total: Seq) {
+async fn publish_all(queue: Arc<Lane>, publisher: u64, total: Seq) {
     let (mut next, mut random) = (0, publisher.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     while next < total {
         random ^= random << 13;
@@ -51,7 +51,7 @@ async fn of_many_publishers_each_record_is_taken_once_and_in_order() {
     const PUBLISHERS: u64 = 3;
     const EACH: Seq = 20_000;
     for seed in 0..4 {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Lane::default());
         let publishers = (0..PUBLISHERS)
             .map(|one| tokio::spawn(publish_all(queue.clone(), seed * PUBLISHERS + one, EACH)));
         let publishers: Vec<_> = publishers.collect();
@@ -82,7 +82,7 @@ async fn of_many_publishers_each_record_is_taken_once_and_in_order() {
 
 #[tokio::test]
 async fn a_publish_that_is_given_up_hands_nothing_over() {
-    let (queue, now) = (Queue::default(), Instant::now());
+    let (queue, now) = (Lane::default(), Instant::now());
     queue.publish(&mut numbered(1, 0..RECORDS_MAX as Seq), now).await.unwrap();
     let mut more = numbered(2, 0..1);
     assert!(queue.publish(&mut more, now).now_or_never().is_none(), "it waits");
@@ -98,7 +98,7 @@ async fn a_publish_that_is_given_up_hands_nothing_over() {
 
 #[tokio::test]
 async fn close_refuses_who_waits_and_gives_out_what_is_there() {
-    let (queue, now) = (Queue::default(), Instant::now());
+    let (queue, now) = (Lane::default(), Instant::now());
     queue.publish(&mut numbered(1, 0..RECORDS_MAX as Seq), now).await.unwrap();
     let mut more = numbered(2, 0..3);
     let waits = async {
@@ -114,7 +114,7 @@ async fn close_refuses_who_waits_and_gives_out_what_is_there() {
     }
     assert_eq!(taken, RECORDS_MAX);
 
-    let queue = Queue::default();
+    let queue = Lane::default();
     let both = async { tokio::join!(biased; queue.take(), async { queue.close() }) };
     let (taken, ()) = timeout(PATIENCE, both).await.expect("a transfer that waits is told, too");
     assert!(taken.is_none());
@@ -123,7 +123,7 @@ async fn close_refuses_who_waits_and_gives_out_what_is_there() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_handed_over_before_a_close_is_taken() {
     for round in 0..200 {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Lane::default());
         let publishers: [_; 3] = std::array::from_fn(|one| {
             let queue = queue.clone();
             tokio::spawn(async move {
@@ -151,7 +151,7 @@ async fn what_was_handed_over_before_a_close_is_taken() {
 
 #[tokio::test]
 async fn a_batch_ends_at_its_bytes_but_one_command_always_goes() {
-    let (queue, now) = (Queue::default(), Instant::now());
+    let (queue, now) = (Lane::default(), Instant::now());
     let half = BATCH_BYTES_MAX / 2;
     let sizes = [half, half, 1, 2 * BATCH_BYTES_MAX, 1];
     let mut records: Vec<_> = sizes.iter().map(|size| command(1, 1, *size)).collect();
