@@ -59,7 +59,8 @@ pub(crate) async fn backup(global: &Global, args: BackupArgs) -> Result {
 /// # Errors
 /// The data folder exists, the backup is damaged, or the key is another one.
 pub(crate) fn restore(global: &Global, args: &RestoreArgs) -> Result {
-    let data_dir = global.load()?.node.data_dir;
+    let config = global.load()?;
+    let data_dir = config.node.data_dir.clone();
     let key = MasterKey::read(&args.master_key).map_err(Failure::config)?;
     if data_dir.exists() {
         return Err(Failure::check(format!(
@@ -81,7 +82,7 @@ pub(crate) fn restore(global: &Global, args: &RestoreArgs) -> Result {
         std::fs::remove_dir_all(&data_dir).context("removing the half-made data folder")?;
         return Err(error.into());
     }
-    init::prepare(&data_dir)?;
+    init::prepare(&config)?;
     println!("restored to {}, as a new epoch: every device gets a reset", data_dir.display());
     println!(
         "files are not in a backup: copy their folder to {} before the start, or they are gone",

@@ -4,7 +4,7 @@ use std::{fmt, fs, net::TcpListener, os::unix::fs::PermissionsExt as _, path::Pa
 
 use anser_client::proto::rest::admin::Status;
 use anser_server::{
-    config::{Config, Registration, StoreUrl},
+    config::{Config, Registration, ServiceUrl},
     secrets::{self, Secrets},
 };
 use anser_store::mysql;
@@ -146,7 +146,7 @@ fn permissions(data_dir: &Path) -> Finding {
 }
 
 /// The server that holds the data.
-async fn store(url: &StoreUrl) -> Finding {
+async fn store(url: &ServiceUrl) -> Finding {
     let what = "store";
     match mysql::check(&mysql::Options::new(url.reveal())).await {
         Ok((version, None)) => ok(what, version),

@@ -44,7 +44,7 @@ enum Command {
     /// Run the server; the first start makes its configuration and secrets
     Serve(serve::Args),
     /// Make the data folder, configuration and secrets, and do not start
-    Init,
+    Init(init::Args),
     /// Talk to friends; the account is made on first use
     Chat(chat::Args),
     /// Manage accounts of the running server
@@ -78,7 +78,7 @@ async fn main() -> ExitCode {
     let Cli { global, command } = Cli::parse();
     let done = match command {
         Command::Serve(args) => serve::run(&global, args).await,
-        Command::Init => init::run(&global),
+        Command::Init(args) => init::run(&global, &args),
         Command::Chat(args) => chat::run(args).await,
         Command::User(command) => user::run(&global, command).await,
         Command::Doctor(args) => doctor::run(&global, args).await,

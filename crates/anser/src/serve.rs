@@ -23,6 +23,9 @@ use crate::{
 /// Options of `anser serve`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
+    /// What this process does: connector, transfer, api, separated by commas [default: all]
+    #[arg(long, value_name = "ROLES")]
+    roles: Option<String>,
     /// Address for clients, TCP and WebSocket [default: 127.0.0.1:7400]
     #[arg(long, value_name = "ADDRESS")]
     connector_listen: Option<String>,
@@ -32,6 +35,9 @@ pub(crate) struct Args {
     /// Address for health and metrics [default: 127.0.0.1:7402]
     #[arg(long, value_name = "ADDRESS")]
     ops_listen: Option<String>,
+    /// Address for the other nodes of a cluster [default: 127.0.0.1:7403]
+    #[arg(long, value_name = "ADDRESS")]
+    link_listen: Option<String>,
 }
 
 /// Serves until SIGTERM or Ctrl-C.
@@ -42,9 +48,11 @@ pub(crate) struct Args {
 pub(crate) async fn run(global: &Global, args: Args) -> Result {
     let mut loader = global.loader()?;
     let flags = [
+        ("--roles", "node.roles", &args.roles),
         ("--connector-listen", "connector.listen", &args.connector_listen),
         ("--api-listen", "api.listen", &args.api_listen),
         ("--ops-listen", "ops.listen", &args.ops_listen),
+        ("--link-listen", "link.listen", &args.link_listen),
     ];
     for (flag, key, value) in flags {
         loader.flag(flag, key, value.as_deref()).map_err(Failure::config)?;
@@ -57,7 +65,7 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result {
     }
     // What the server writes is its own user's only, whatever the shell's habit is.
     umask(Mode::from_raw_mode(0o077));
-    let secrets = init::prepare(&config.node.data_dir)?;
+    let secrets = init::prepare(&config)?;
     let mut stop = Stop::listen()?;
     let node = Node::bind(config, secrets).await.map_err(|error| {
         if error.is::<WrongMasterKey>() { Failure::config(error) } else { not_bound(error) }
@@ -118,15 +126,27 @@ fn not_bound(error: anyhow::Error) -> Failure {
 
 fn announcement(addresses: &Addresses) -> String {
     let Addresses { connector, api, ops, admin } = addresses;
-    let server = if api.port() == 7401 { String::new() } else { format!(" --server http://{api}") };
-    // As this one was called: it need not be in the search path.
-    let anser = std::env::args().next().unwrap_or_else(|| "anser".into());
-    format!(
-        "connector {connector}\napi http://{api}\nops http://{ops}\nadmin {}\n\n\
-         Chat in two other terminals:\n    {anser} chat --user alice{server}\n    \
-         {anser} chat --user bob{server}\nREST documentation: http://{api}/docs\nready\n",
-        admin.display()
-    )
+    let mut lines = String::new();
+    if let Some(connector) = connector {
+        lines += &format!("connector {connector}\n");
+    }
+    if let Some(api) = api {
+        lines += &format!("api http://{api}\n");
+    }
+    lines += &format!("ops http://{ops}\n");
+    if let Some(admin) = admin {
+        lines += &format!("admin {}\n", admin.display());
+    }
+    if let Some(api) = api {
+        let server = if api.port() == 7401 { "".into() } else { format!(" --server http://{api}") };
+        // As this one was called: it need not be in the search path.
+        let anser = std::env::args().next().unwrap_or_else(|| "anser".into());
+        lines += &format!(
+            "\nChat in two other terminals:\n    {anser} chat --user alice{server}\n    \
+             {anser} chat --user bob{server}\nREST documentation: http://{api}/docs\n"
+        );
+    }
+    lines + "ready\n"
 }
 
 /// What is in memory would lie readable in a file: keys, tokens, a password that is just checked.

@@ -50,8 +50,8 @@ pub struct Deps {
     pub keys: MasterKey,
     /// SHA-256 of the server key; the server API is off without one.
     pub server_key_hash: Option<Hash>,
-    /// Where clients can connect, best first. Must not block.
-    pub connectors: Arc<dyn Fn() -> Vec<rest::Connector> + Send + Sync>,
+    /// Where clients can connect.
+    pub connectors: Connectors,
     /// Whose word on a client's address is taken.
     pub proxies: TrustedProxies,
     /// What connectors take.
@@ -59,6 +59,9 @@ pub struct Deps {
     /// The bytes of files.
     pub files: Files,
 }
+
+/// Tells where clients can connect, best first. Must not block.
+pub type Connectors = Arc<dyn Fn() -> Vec<rest::Connector> + Send + Sync>;
 
 /// The limits of the connectors that clients and the server API must keep.
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +132,7 @@ struct Shared {
     link: link::Handle,
     keys: MasterKey,
     server_key_hash: Option<Hash>,
-    connectors: Arc<dyn Fn() -> Vec<rest::Connector> + Send + Sync>,
+    connectors: Connectors,
     limits: Limits,
     files: Files,
     passwords: password::Passwords,

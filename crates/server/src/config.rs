@@ -3,11 +3,13 @@
 
 mod keys;
 mod load;
+mod roles;
 #[cfg(test)]
 mod tests;
 
 pub use keys::{KEYS, Key};
 pub use load::{LoadError, Loader, Setting, Source, default_text, process_environment};
+pub use roles::Roles;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -26,6 +28,12 @@ pub struct Config {
     pub ops: Ops,
     /// The database.
     pub store: Store,
+    /// From connectors to transfers.
+    pub queue: Queue,
+    /// Who is connected where.
+    pub presence: Presence,
+    /// To the connectors.
+    pub link: Link,
     /// Files that messages name.
     pub files: Files,
     /// How long things are kept.
@@ -34,9 +42,20 @@ pub struct Config {
     pub log: Log,
 }
 
+impl Config {
+    /// Whether other processes share its work: then nothing secret is made here.
+    pub fn is_clustered(&self) -> bool {
+        self.presence.url.is_some()
+    }
+}
+
 /// The process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
+    /// What it does.
+    pub roles: Roles,
+    /// What it is called among others; its host and process id when `None`.
+    pub name: Option<String>,
     /// Data, secrets and the admin socket (`admin.sock`).
     pub data_dir: PathBuf,
     /// Lets the process listen on public addresses without TLS.
@@ -119,19 +138,48 @@ pub struct Ops {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
     /// The server that holds the data; `None`: the embedded database.
-    pub url: Option<StoreUrl>,
+    pub url: Option<ServiceUrl>,
     /// Memory for caches and write buffers.
     pub memory_bytes: u64,
     /// Below this free space commands are refused.
     pub disk_floor_bytes: u64,
 }
 
+/// The durable queue between connectors and transfers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// The server that keeps it; `None`: commands are committed by the process that took them.
+    pub url: Option<ServiceUrl>,
+    /// What its queues' names begin with.
+    pub name: String,
+    /// How many queues; all nodes must say the same.
+    pub partitions: usize,
+}
+
+/// Who is connected where, and which nodes there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// The server that knows it; `None`: this process is alone, or finds out by looking.
+    pub url: Option<ServiceUrl>,
+    /// What its keys begin with.
+    pub name: String,
+}
+
+/// How nodes that commit reach connectors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Where a connector hears of what was committed elsewhere.
+    pub listen: SocketAddr,
+    /// `host:port` told to other nodes; the listening address when `None`.
+    pub advertise: Option<String>,
+}
+
 /// A URL that may hold a password, which does not get into logs.
 #[derive(Clone, PartialEq, Eq)]
-pub struct StoreUrl(String);
+pub struct ServiceUrl(String);
 
-impl StoreUrl {
-    /// The URL of a store.
+impl ServiceUrl {
+    /// The URL of a service.
     pub fn new(url: impl Into<String>) -> Self {
         Self(url.into())
     }
@@ -142,7 +190,7 @@ impl StoreUrl {
     }
 }
 
-impl std::fmt::Debug for StoreUrl {
+impl std::fmt::Debug for ServiceUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&load::without_password(&self.0))
     }
@@ -180,6 +228,8 @@ pub struct Log {
 impl Default for Node {
     fn default() -> Self {
         Self {
+            roles: Roles::ALL,
+            name: None,
             data_dir: "data".into(),
             insecure_public: false,
             trusted_proxies: TrustedProxies::default(),
@@ -231,6 +281,24 @@ impl Default for Ops {
 impl Default for Store {
     fn default() -> Self {
         Self { url: None, memory_bytes: 128 * 1024 * 1024, disk_floor_bytes: 512 * 1024 * 1024 }
+    }
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { url: None, name: "anser".into(), partitions: 8 }
+    }
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self { url: None, name: "anser".into() }
+    }
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 7403)), advertise: None }
     }
 }
 

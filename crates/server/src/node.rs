@@ -1,18 +1,16 @@
 //! The node: the only place that knows which roles and back ends are on. It opens the shared parts,
 //! binds the roles, runs them, and stops them in an order that loses nothing.
 
+mod shared;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use anser_proto::{NodeId, rest};
-use anser_store::{
-    Store,
-    embedded::{self, Embedded, FreeSpace},
-    mysql::Mysql,
-};
+use anser_proto::rest;
+use anser_store::embedded::FreeSpace;
 use anyhow::Context as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -24,61 +22,51 @@ use crate::{
         admin::{self, Admin},
     },
     config::{self, Config},
-    connector::{self, Connector, Registry, WEBSOCKET_PATH, sweep},
-    files::Files,
-    link, metrics,
+    connector::{self, Connector, WEBSOCKET_PATH, sweep},
+    metrics,
     ops::{self, Ops, Ready},
-    queue::Queue,
+    queue::Partition,
     retention,
     secrets::Secrets,
     token,
     transfer::Transfer,
 };
+use shared::Shared;
+pub use shared::{WrongMasterKey, database, files_folder};
 
 /// The admin socket's name in the data folder.
 pub const ADMIN_SOCKET: &str = "admin.sock";
-/// The database's folder in the data folder.
-const DATABASE: &str = "db";
-/// Commits at a time, each of other users, where the store is a server.
-const LANES: usize = 4;
-/// The folder of files in the data folder.
-const FILES: &str = "files";
 
-/// A whole server in one process, bound and ready to run.
+/// A server's process, bound and ready to run.
 pub struct Node {
     config: Config,
-    store: Arc<dyn Store>,
-    /// Where the answer to a commit can get lost, and its doorbell with it.
-    swept: Option<Arc<Registry>>,
-    files: Files,
-    queue: Queue,
-    here: NodeId,
+    shared: Shared,
     ready: Ready,
-    transfer: Transfer,
-    connector: Connector,
-    api: Api,
-    admin: Admin,
+    connector: Option<Connector>,
+    transfer: Option<Transfer>,
+    front: Option<Front>,
     ops: Ops,
     addresses: Addresses,
 }
 
-/// Where a node listens.
+/// REST, and the same for the administrator.
+struct Front {
+    api: Api,
+    admin: Admin,
+}
+
+/// Where a node listens; `None` for a role that it has not.
 #[derive(Clone, Debug)]
 pub struct Addresses {
     /// TCP frames and WebSocket.
-    pub connector: SocketAddr,
+    pub connector: Option<SocketAddr>,
     /// REST.
-    pub api: SocketAddr,
+    pub api: Option<SocketAddr>,
+    /// Administration, where REST is.
+    pub admin: Option<PathBuf>,
     /// Health and metrics.
     pub ops: SocketAddr,
-    /// Administration.
-    pub admin: PathBuf,
 }
-
-/// The master key does not open what is in the data folder.
-#[derive(Debug, thiserror::Error)]
-#[error("the master key is not the one that this data was written with; put the right file back")]
-pub struct WrongMasterKey;
 
 impl Node {
     /// Opens the store and binds everything; nothing is served yet.
@@ -100,77 +88,27 @@ impl Node {
         free_space: Option<FreeSpace>,
     ) -> anyhow::Result<Self> {
         let metrics = metrics::install()?;
-        let free_space =
-            free_space.unwrap_or_else(|| embedded::free_space_of(config.node.data_dir.clone()));
-        let store = open_store(&config, free_space.clone()).await?;
-        let meta = store.meta().await?;
-        check_master_key(&*store, &secrets).await?;
-
-        let files = open_files(&config, free_space)?;
-        let queue = Queue::new(if config.store.url.is_some() { LANES } else { 1 });
-        let registry = Arc::new(Registry::default());
-        let swept = config.store.url.is_some().then(|| registry.clone());
-        let link = link::Handle::local(registry.clone());
-        let connections = registry.clone();
-        let transfer = transfer(&config, &store, &link);
-
-        let connector_deps = connector::Deps {
-            store: store.clone(),
-            queue: queue.clone(),
-            registry,
-            epoch: meta.epoch,
-            proxies: config.node.trusted_proxies.clone(),
+        let shared = Shared::open(&config, &secrets, free_space).await?;
+        let roles = config.node.roles;
+        let connector = roles.connector.then(|| bind_connector(&config, &shared)).transpose()?;
+        let transfer = roles.transfer.then(|| shared.transfer(&config));
+        let front = match roles.api {
+            true => Some(Front::bind(&config, &secrets, &shared, connector.as_ref()).await?),
+            false => None,
         };
-        let connector = bind_connector(&config.connector, connector_deps)?;
-        let advertised = advertise(&config.connector, connector.local_addr()?);
-
-        let api_deps = api::Deps {
-            store: store.clone(),
-            link,
-            keys: secrets.master_key.clone(),
-            server_key_hash: Some(token::hash(&secrets.server_api_key)),
-            connectors: Arc::new(move || vec![advertised.clone()]),
-            proxies: config.node.trusted_proxies.clone(),
-            limits: limits(&config.connector),
-            files: files.clone(),
-        };
-        let api = Api::bind(&config.api, api_deps.clone()).await?;
-        let admin_path = admin_socket(&config.node.data_dir);
-        let admin_deps = admin::Deps {
-            api: api_deps,
-            config: config.api.clone(),
-            data_dir: config.node.data_dir.clone(),
-            connections: Some(Arc::new(move || connections.len() as u64)),
-        };
-        let admin = Admin::bind(&admin_path, admin_deps)?;
         let ready = Ready::default();
         let listen = config.ops.listen;
-        let ops_deps = ops::Deps { store: store.clone(), metrics, ready: ready.clone() };
+        let ops_deps = ops::Deps { store: shared.store.clone(), metrics, ready: ready.clone() };
         let ops = Ops::bind(&config.ops, ops_deps)
             .await
             .with_context(|| format!("ops.listen = {listen}"))?;
-
         let addresses = Addresses {
-            connector: connector.local_addr()?,
-            api: api.local_addr(),
+            connector: connector.as_ref().map(Connector::local_addr).transpose()?,
+            api: front.as_ref().map(|front| front.api.local_addr()),
+            admin: front.as_ref().map(|_| admin_socket(&config.node.data_dir)),
             ops: ops.local_addr(),
-            admin: admin_path,
         };
-        Ok(Self {
-            config,
-            store,
-            swept,
-            files,
-            queue,
-            here: NodeId::random(),
-            ready,
-            transfer,
-            connector,
-            api,
-            admin,
-            ops,
-            addresses,
-        })
+        Ok(Self { config, shared, ready, connector, transfer, front, ops, addresses })
     }
 
     /// Where it listens.
@@ -184,52 +122,45 @@ impl Node {
     /// # Errors
     /// A part failed.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self {
-            config,
-            store,
-            swept,
-            files,
-            queue,
-            here,
-            ready,
-            transfer,
-            connector,
-            api,
-            admin,
-            ops,
-            ..
-        } = self;
+        let Self { config, shared, ready, connector, transfer, front, ops, .. } = self;
         let (front_stop, ops_stop) = (CancellationToken::new(), CancellationToken::new());
         let stopped = || front_stop.clone().cancelled_owned();
-        let mut front = JoinSet::new();
-        front.spawn(connector.run(stopped()));
-        front.spawn(api.run(stopped()));
-        front.spawn(admin.run(stopped()));
-        let pruning = retention::run(store.clone(), files, config.retention.clone());
-        let pruning = tokio::spawn(pruning);
-        let sweeping = swept.map(|all| tokio::spawn(sweep::run(store.clone(), all)));
+        let mut roles = JoinSet::new();
+        let mut jobs = JoinSet::new();
+        if let Some(connector) = connector {
+            roles.spawn(connector.run(stopped()));
+            if config.store.url.is_some() {
+                jobs.spawn(sweep::run(shared.store.clone(), shared.registry.clone()));
+            }
+        }
+        if let Some(Front { api, admin }) = front {
+            roles.spawn(api.run(stopped()));
+            roles.spawn(admin.run(stopped()));
+            let (store, files) = (shared.store.clone(), shared.files.clone());
+            jobs.spawn(retention::run(store, files, config.retention.clone()));
+        }
+        let give_up = CancellationToken::new();
+        let mut commits = tokio::spawn(commit(transfer, shared.partitions(), give_up.clone()));
         let health = tokio::spawn(ops.run(ops_stop.clone().cancelled_owned()));
-        let mut commits = tokio::spawn(transfer.run(queue.local(here)));
         ready.set(true);
 
         let failure = tokio::select! {
             () = shutdown => None,
             ended = &mut commits => Some(anyhow::anyhow!("the transfer ended: {ended:?}")),
-            Some(ended) = front.join_next() => Some(anyhow::anyhow!("a role ended: {ended:?}")),
+            Some(ended) = roles.join_next() => Some(anyhow::anyhow!("a role ended: {ended:?}")),
         };
         info!("stopping");
         ready.set(false);
-        pruning.abort();
-        sweeping.inspect(|task| task.abort());
+        jobs.abort_all();
         front_stop.cancel();
         let finish = async {
-            while front.join_next().await.is_some() {}
-            queue.close();
+            while roles.join_next().await.is_some() {}
+            give_up.cancel();
+            shared.close_queue().await;
             if failure.is_none() {
                 commits.await??;
             }
-            store.close().await?;
-            anyhow::Ok(())
+            shared.close().await
         };
         let limit = config.node.shutdown_timeout;
         let finished = tokio::time::timeout(limit, finish).await;
@@ -247,16 +178,68 @@ impl Node {
     }
 }
 
-fn bind_connector(config: &config::Connector, deps: connector::Deps) -> anyhow::Result<Connector> {
-    let bound = Connector::bind(config, deps);
-    bound.with_context(|| format!("connector.listen = {}", config.listen))
+impl Front {
+    async fn bind(
+        config: &Config,
+        secrets: &Secrets,
+        shared: &Shared,
+        connector: Option<&Connector>,
+    ) -> anyhow::Result<Self> {
+        let deps = api::Deps {
+            store: shared.store.clone(),
+            link: shared.link.clone(),
+            keys: secrets.master_key.clone(),
+            server_key_hash: Some(token::hash(&secrets.server_api_key)),
+            connectors: connectors(config, connector)?,
+            proxies: config.node.trusted_proxies.clone(),
+            limits: limits(&config.connector),
+            files: shared.files.clone(),
+        };
+        let api = Api::bind(&config.api, deps.clone()).await?;
+        let registry = shared.registry.clone();
+        let deps = admin::Deps {
+            api: deps,
+            config: config.api.clone(),
+            data_dir: config.node.data_dir.clone(),
+            connections: connector.map(|_| Arc::new(move || registry.len() as u64) as Arc<_>),
+        };
+        let admin = Admin::bind(&admin_socket(&config.node.data_dir), deps)?;
+        Ok(Self { api, admin })
+    }
 }
 
-fn transfer(config: &Config, store: &Arc<dyn Store>, link: &link::Handle) -> Transfer {
-    match config.store.url {
-        Some(_) => Transfer::unordered(store.clone(), link.clone()),
-        None => Transfer::ordered(store.clone(), link.clone()),
+/// Commits what comes; without the role, waits for the end.
+async fn commit(
+    transfer: Option<Transfer>,
+    partitions: Vec<Arc<dyn Partition>>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    match transfer {
+        Some(transfer) => transfer.run(partitions, stop).await,
+        None => {
+            stop.cancelled().await;
+            Ok(())
+        }
     }
+}
+
+fn bind_connector(config: &Config, shared: &Shared) -> anyhow::Result<Connector> {
+    let deps = connector::Deps {
+        store: shared.store.clone(),
+        queue: shared.queue.clone(),
+        registry: shared.registry.clone(),
+        epoch: shared.epoch.clone(),
+        proxies: config.node.trusted_proxies.clone(),
+    };
+    let bound = Connector::bind(&config.connector, deps);
+    bound.with_context(|| format!("connector.listen = {}", config.connector.listen))
+}
+
+/// What clients are told of connectors, best first.
+fn connectors(config: &Config, own: Option<&Connector>) -> anyhow::Result<api::Connectors> {
+    let own = own.map(Connector::local_addr).transpose()?;
+    let own: Vec<_> = own.map(|bound| advertise(&config.connector, bound)).into_iter().collect();
+    Ok(Arc::new(move || own.clone()))
 }
 
 /// What the api must know of what connectors take.
@@ -265,56 +248,11 @@ fn limits(config: &config::Connector) -> api::Limits {
     api::Limits { frame_bytes_max, body_bytes_max }
 }
 
-async fn open_store(config: &Config, free_space: FreeSpace) -> anyhow::Result<Arc<dyn Store>> {
-    let body_bytes_max = config.connector.body_bytes_max;
-    if let Some(url) = &config.store.url {
-        let options = anser_store::mysql::Options {
-            body_bytes_max,
-            ..anser_store::mysql::Options::new(url.reveal())
-        };
-        let store = Mysql::open(options).await;
-        return Ok(Arc::new(store.with_context(|| format!("store.url = {url:?}"))?));
-    }
-    let path = database(&config.node.data_dir);
-    let options = anser_store::embedded::Options {
-        memory_bytes: config.store.memory_bytes,
-        disk_floor_bytes: config.store.disk_floor_bytes,
-        body_bytes_max,
-        free_space: Some(free_space),
-        ..anser_store::embedded::Options::new(&path)
-    };
-    let store = Embedded::open(options).with_context(|| format!("database {}", path.display()))?;
-    Ok(Arc::new(store))
-}
-
-fn open_files(config: &Config, free_space: FreeSpace) -> anyhow::Result<Files> {
-    let path = files_folder(&config.node.data_dir);
-    let floor = (free_space, config.store.disk_floor_bytes);
-    Files::open(&path, config.files.clone(), floor)
-        .with_context(|| format!("the folder of files, {}", path.display()))
-}
-
-async fn check_master_key(store: &dyn Store, secrets: &Secrets) -> anyhow::Result<()> {
-    let check = secrets.master_key.check();
-    anyhow::ensure!(store.claim_key_check(check.clone()).await? == check, WrongMasterKey);
-    Ok(())
-}
-
 /// What clients are told of this process's connector.
 fn advertise(config: &config::Connector, bound: SocketAddr) -> rest::Connector {
     let tcp = config.advertise.clone().unwrap_or_else(|| bound.to_string());
     let ws = format!("ws://{tcp}{WEBSOCKET_PATH}");
     rest::Connector { tcp, ws }
-}
-
-/// The database of a data folder.
-pub fn database(data_dir: &Path) -> PathBuf {
-    data_dir.join(DATABASE)
-}
-
-/// The folder of files of a data folder.
-pub fn files_folder(data_dir: &Path) -> PathBuf {
-    data_dir.join(FILES)
 }
 
 /// The admin socket of a data folder.

@@ -1,9 +1,9 @@
 //! From connectors to transfers: the records of many sessions, handed over in order.
 //!
-//! Records of one user keep their order, so the queue is cut into *partitions* by user, and each is
-//! worked off by itself. A command is acked only after its commit, so what gets lost here the device
-//! sends again; a partition that is durable makes that rare, and lets commands wait while a store is
-//! away.
+//! Records of one user keep their order, so the queue is cut into *partitions* by user, and each
+//! is worked off by itself. A command is acked only after its commit, so what gets lost here the
+//! device sends again; a partition that is durable makes that rare, and lets commands wait while
+//! a store is away.
 //!
 //! A connector publishes to [`Queue`], which waits while its lane is full: backpressure to the
 //! session. A transfer takes from [`Partition`]s. In one process the lanes are the partitions.

@@ -1,5 +1,6 @@
-//! The master key that wraps relation keys, and the server API key. Both are files in the data
-//! folder (0600), made on the first start of a standalone server and never by a cluster node.
+//! The master key that wraps relation keys, the server API key, and in a cluster the secret by
+//! which its nodes know each other. They are files in the data folder (0600), made on the first
+//! start of a standalone server and never by a cluster's node: all nodes have copies of the same.
 
 use std::{
     fs, io,
@@ -16,6 +17,7 @@ use crate::token;
 const FOLDER: &str = "secrets";
 const MASTER_KEY: &str = "master.key";
 const SERVER_API_KEY: &str = "server-api.key";
+const CLUSTER_SECRET: &str = "cluster.key";
 /// What a server API key starts with, for scanners of leaked secrets.
 const SERVER_API_KEY_PREFIX: &str = "anss_";
 
@@ -90,6 +92,16 @@ impl Secrets {
         Self::load(data_dir)
     }
 
+    /// Like [`Secrets::load_or_create`], for all nodes of a new cluster.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_or_create_cluster(data_dir: &Path) -> Result<Self, SecretsError> {
+        Self::load_or_create(data_dir)?;
+        create(&cluster_secret_file(data_dir), || token::mint(""))?;
+        Self::load(data_dir)
+    }
+
     /// Reads the secrets of a data folder.
     ///
     /// # Errors
@@ -97,7 +109,10 @@ impl Secrets {
     pub fn load(data_dir: &Path) -> Result<Self, SecretsError> {
         let path = server_api_key_file(data_dir);
         let server_api_key = read(&path)?;
-        Ok(Self { master_key: MasterKey::read(&master_key_file(data_dir))?, server_api_key })
+        let cluster = cluster_secret_file(data_dir);
+        let cluster = if cluster.exists() { Some(read(&cluster)?) } else { None };
+        let master_key = MasterKey::read(&master_key_file(data_dir))?;
+        Ok(Self { master_key, server_api_key, cluster })
     }
 }
 
@@ -112,6 +127,11 @@ impl MasterKey {
     }
 }
 
+/// Where a data folder has its secrets.
+pub fn folder(data_dir: &Path) -> PathBuf {
+    data_dir.join(FOLDER)
+}
+
 /// Where a data folder has its master key.
 pub fn master_key_file(data_dir: &Path) -> PathBuf {
     data_dir.join(FOLDER).join(MASTER_KEY)
@@ -120,6 +140,11 @@ pub fn master_key_file(data_dir: &Path) -> PathBuf {
 /// Where a data folder has its server API key.
 pub fn server_api_key_file(data_dir: &Path) -> PathBuf {
     data_dir.join(FOLDER).join(SERVER_API_KEY)
+}
+
+/// Where a data folder has the secret of its cluster.
+pub fn cluster_secret_file(data_dir: &Path) -> PathBuf {
+    data_dir.join(FOLDER).join(CLUSTER_SECRET)
 }
 
 fn read(path: &Path) -> Result<String, SecretsError> {
@@ -172,6 +197,8 @@ pub struct Secrets {
     pub master_key: MasterKey,
     /// Authorises the server API.
     pub server_api_key: String,
+    /// By which the nodes of a cluster know each other; `None`: it was not made for one.
+    pub cluster: Option<String>,
 }
 
 #[cfg(test)]
@@ -192,6 +219,18 @@ mod tests {
         assert_eq!(mode(master_key_file(folder.path())), 0o600);
         assert_eq!(mode(server_api_key_file(folder.path())), 0o600);
         assert_eq!(mode(folder.path().join(FOLDER)), 0o700);
+    }
+
+    #[test]
+    fn the_secret_of_a_cluster_is_made_only_when_asked_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let alone = Secrets::load_or_create(folder.path()).expect("secrets");
+        assert_eq!(alone.cluster, None);
+        let made = Secrets::load_or_create_cluster(folder.path()).expect("secrets");
+        let again = Secrets::load_or_create_cluster(folder.path()).expect("secrets");
+        assert_eq!(made.cluster, again.cluster);
+        assert_eq!(made.cluster.expect("a secret").len(), 64);
+        assert_eq!(made.server_api_key, alone.server_api_key, "what is there stays");
     }
 
     #[test]

@@ -62,16 +62,17 @@ impl Transfer {
         Self { store, link, commits_in_flight, stop: CancellationToken::new(), metrics }
     }
 
-    /// Cancelled, batches that the store can not take now are left to their partition.
-    pub fn stop(&self) -> CancellationToken {
-        self.stop.clone()
-    }
-
-    /// Commits until all partitions are closed and empty.
+    /// Commits until all partitions are closed and empty. From `stop` on, batches that the store
+    /// can not take are left to a durable partition.
     ///
     /// # Errors
     /// The store is damaged: the process must stop.
-    pub async fn run(self, partitions: Vec<Arc<dyn Partition>>) -> anyhow::Result<()> {
+    pub async fn run(
+        mut self,
+        partitions: Vec<Arc<dyn Partition>>,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
+        self.stop = stop;
         let mut lanes = JoinSet::new();
         for partition in partitions {
             let transfer = self.clone();

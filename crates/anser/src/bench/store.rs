@@ -7,7 +7,7 @@ use std::{
 };
 
 use anser_proto::{ConversationId, DeviceId, Seq, SessionId, UserId, wire};
-use anser_server::config::StoreUrl;
+use anser_server::config::ServiceUrl;
 use anser_store::{
     Batch, NewDevice, NewUser, Outcome, Record, RelationAction, RelationChange, RelationOutcome,
     Store, embedded::Embedded, mysql::Mysql,
@@ -61,13 +61,13 @@ pub(crate) enum Engine {
     /// The embedded one
     Embedded,
     /// One on a server
-    Mysql(StoreUrl),
+    Mysql(ServiceUrl),
 }
 
 fn engine(text: &str) -> Result<Engine, String> {
     match text {
         "embedded" => Ok(Engine::Embedded),
-        url if url.starts_with("mysql://") => Ok(Engine::Mysql(StoreUrl::new(url))),
+        url if url.starts_with("mysql://") => Ok(Engine::Mysql(ServiceUrl::new(url))),
         _ => Err("is neither embedded nor a mysql:// URL".into()),
     }
 }

@@ -2,7 +2,7 @@
 //! the sweep.
 
 use anser_proto::Code;
-use anser_server::config::StoreUrl;
+use anser_server::config::ServiceUrl;
 
 use crate::support::{
     database::Database,
@@ -13,7 +13,7 @@ use crate::support::{
 
 async fn two(database: &Database) -> (Server, Server) {
     let url = database.url();
-    let one = Server::start_with(|config| config.store.url = Some(StoreUrl::new(url))).await;
+    let one = Server::start_with(|config| config.store.url = Some(ServiceUrl::new(url))).await;
     let other = one.start_beside().await;
     (one, other)
 }

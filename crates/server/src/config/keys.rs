@@ -10,7 +10,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{Config, Registration, StoreUrl};
+use super::{Config, Registration, ServiceUrl};
 use crate::proxy::TrustedProxies;
 
 /// One key.
@@ -56,6 +56,10 @@ macro_rules! keys {
 }
 
 keys! {
+    node.roles = "[\"connector\", \"transfer\", \"api\"]", str::parse,
+        "What this process does: \"connector\" (holds the clients' connections), \"transfer\" (sequences,\nstores and routes what they send), \"api\" (REST). All of them: a whole server. Fewer make it a node of\na cluster, which needs store.url, presence.url and queue.url.";
+    node.name = "\"\"", optional,
+        "What `anser node list` calls this process; empty: its host name and process id.";
     node.data_dir = "\"data\"", path,
         "Folder of the database, the secrets and the admin socket. Relative to the folder that the\nserver is started in.";
     node.insecure_public = "false", boolean,
@@ -117,6 +121,23 @@ keys! {
     store.disk_floor_bytes = "\"512 MiB\"", bytes,
         "Below this free space new commands are refused, so that what is stored stays safe.";
 
+    queue.url = "\"\"", queue_url,
+        "amqp://user:password@host:port/vhost of a RabbitMQ server (3.10 or later) that hands commands over\nfrom connectors to transfers; empty: each process commits what its own connections send.";
+    queue.name = "\"anser\"", name,
+        "What the names of its queues begin with. Two clusters on one RabbitMQ need two.";
+    queue.partitions = "8", number,
+        "How many queues, and so how many commits at a time at most. All nodes must say the same; to\nchange it, stop all connectors, let the transfers empty the queues, then start with the new number.";
+
+    presence.url = "\"\"", presence_url,
+        "redis://user:password@host:port/database of a Redis server (6.2 or later) that knows the nodes of\nthe cluster and who is connected where; empty: this process finds out by looking at the store. It\nmay lose everything at any time; messages are then up to 5 s late.";
+    presence.name = "\"anser\"", name,
+        "What its keys begin with. Two clusters on one Redis need two.";
+
+    link.listen = "\"127.0.0.1:7403\"", address,
+        "Where a connector of a cluster hears what other nodes committed (gRPC). For nodes, not for clients:\nthey must know the cluster's secret.";
+    link.advertise = "\"\"", optional,
+        "host:port by which the other nodes reach link.listen; empty: the listening address.";
+
     files.bytes_max = "\"4 GiB\"", bytes,
         "Largest file that is taken, sealed (28 bytes more for each 64 KiB).";
     files.user_bytes_max = "\"20 GiB\"", bytes,
@@ -177,13 +198,33 @@ fn optional(text: &str) -> Result<Option<String>, String> {
     Ok((!text.is_empty()).then(|| text.to_owned()))
 }
 
-fn store_url(text: &str) -> Result<Option<StoreUrl>, String> {
+fn store_url(text: &str) -> Result<Option<ServiceUrl>, String> {
+    service_url(text, "mysql://", "user:password@host:port/database")
+}
+
+fn queue_url(text: &str) -> Result<Option<ServiceUrl>, String> {
+    service_url(text, "amqp://", "user:password@host:port/vhost")
+}
+
+fn presence_url(text: &str) -> Result<Option<ServiceUrl>, String> {
+    service_url(text, "redis://", "user:password@host:port/database")
+}
+
+fn service_url(text: &str, scheme: &str, rest: &str) -> Result<Option<ServiceUrl>, String> {
     match text {
         "" => Ok(None),
-        url if url.starts_with("mysql://") => Ok(Some(StoreUrl::new(url))),
+        url if url.starts_with(scheme) => Ok(Some(ServiceUrl::new(url))),
         // Not the text itself: there may be a password in it.
-        _ => Err("is not of the form mysql://user:password@host:port/database".into()),
+        _ => Err(format!("is not of the form {scheme}{rest}")),
     }
+}
+
+fn name(text: &str) -> Result<String, String> {
+    let fits = |sign: char| sign.is_ascii_alphanumeric() || "._-".contains(sign);
+    if text.is_empty() || !text.chars().all(fits) {
+        return Err(format!("\"{text}\" is not a name of letters, digits, dots and hyphens"));
+    }
+    Ok(text.to_owned())
 }
 
 fn list(text: &str) -> Result<Vec<String>, String> {

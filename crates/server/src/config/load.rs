@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{
     Config,
     keys::{KEYS, Key},
+    roles,
 };
 
 /// Variables with this prefix must name a key.
@@ -176,10 +177,15 @@ impl Loader {
     /// The values do not fit together.
     pub fn finish(self) -> Result<Config, LoadError> {
         let config = self.config;
+        if let Some((key, why)) = roles::missing(&config) {
+            let (origin, key, why) = ("configuration".into(), key.into(), why.into());
+            return Err(LoadError::Value { origin, key, why });
+        }
         let listens = [
             ("connector.listen", config.connector.listen),
             ("api.listen", config.api.listen),
             ("ops.listen", config.ops.listen),
+            ("link.listen", config.link.listen),
         ];
         for (key, address) in listens {
             if !address.ip().is_loopback() && !config.node.insecure_public {

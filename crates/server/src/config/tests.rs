@@ -110,3 +110,24 @@ fn the_password_of_the_store_is_not_shown() {
     assert!(refused.contains("store.url is not of the form mysql://"), "{refused}");
     assert!(!refused.contains("secret"), "{refused}");
 }
+
+#[test]
+fn a_node_needs_the_shared_parts_of_its_roles() {
+    let shared = "[store]\nurl = \"mysql://a@b/c\"\n[presence]\nurl = \"redis://r\"\n";
+    let queue = "[queue]\nurl = \"amqp://q\"\n";
+    let with = |roles: &str, rest: &str| format!("[node]\nroles = {roles}\n{rest}");
+    let one = "[\"connector\"]";
+    assert!(refusal(&with(one, ""), &[]).contains("store.url is missing"));
+    assert!(refusal(&with(one, "[store]\nurl = \"mysql://a@b/c\""), &[]).contains("presence.url"));
+    assert!(refusal(&with(one, shared), &[]).contains("queue.url is missing"));
+    let config = load(&with(one, &format!("{shared}{queue}")), &[]).expect("a connector");
+    assert_eq!(config.node.roles.names(), ["connector"]);
+    assert!(config.is_clustered());
+    assert!(load(&with("[\"api\"]", shared), &[]).is_ok(), "REST commits by itself");
+    assert!(load(&with("\"connector, transfer\"", shared), &[]).is_ok(), "and so do both");
+    assert!(refusal(queue, &[]).contains("store.url is missing"));
+    assert!(refusal(&with("[]", ""), &[]).contains("at least one"));
+    assert!(refusal(&with("[\"master\"]", ""), &[]).contains("connector, transfer, api"));
+    let wrong = refusal("[queue]\nurl = \"http://me:secret@host\"", &[]);
+    assert!(wrong.contains("amqp://") && !wrong.contains("secret"), "{wrong}");
+}

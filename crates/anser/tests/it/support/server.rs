@@ -11,7 +11,7 @@ use std::{
 
 use anser_proto::seal::Key;
 use anser_server::{
-    config::{Config, StoreUrl},
+    config::{Config, ServiceUrl},
     node::{self, Node},
     secrets::{MasterKey, Secrets},
 };
@@ -51,6 +51,7 @@ impl Server {
         let secrets = Secrets {
             master_key: MasterKey::new(*Key::random().bytes()),
             server_api_key: anser_server::token::mint("anser_api_"),
+            cluster: None,
         };
         Self::start_as(secrets, change).await
     }
@@ -65,21 +66,21 @@ impl Server {
             *listen = port::free();
         }
         let database = Database::elsewhere();
-        config.store.url = database.as_ref().map(|database| StoreUrl::new(database.url()));
+        config.store.url = database.as_ref().map(|database| ServiceUrl::new(database.url()));
         change(&mut config);
         let free_bytes = Arc::new(AtomicU64::new(u64::MAX));
         let node = bind(&config, &secrets, &free_bytes).await;
         let addresses = node.addresses().clone();
-        config.connector.listen = addresses.connector;
-        config.api.listen = addresses.api;
-        config.ops.listen = addresses.ops;
         let site = Site {
-            connector: addresses.connector,
-            api: addresses.api,
+            connector: addresses.connector.expect("the role"),
+            api: addresses.api.expect("the role"),
             ops: addresses.ops,
-            admin: addresses.admin,
+            admin: addresses.admin.expect("the role"),
             folder,
         };
+        config.connector.listen = site.connector;
+        config.api.listen = site.api;
+        config.ops.listen = site.ops;
         let running = Some(run(node));
         Self { site, config, secrets, free_bytes, _database: database, running }
     }
@@ -111,7 +112,7 @@ impl Server {
     /// Starts again on the same ports and data.
     pub(crate) async fn start_again(&mut self) {
         let node = bind(&self.config, &self.secrets, &self.free_bytes).await;
-        self.site.admin = node.addresses().admin.clone();
+        self.site.admin = node.addresses().admin.clone().expect("the role");
         self.running = Some(run(node));
     }
 
