@@ -146,6 +146,12 @@ impl Connector {
         }
     }
 
+    /// Waits until it is to look at the store.
+    async fn looks(&self) {
+        let looks = tokio::time::timeout(Duration::from_secs(30), self.missed.notified());
+        looks.await.expect("it is to look at the store");
+    }
+
     async fn stop(self) {
         self.stop.notify_one();
         self.running.await.unwrap();
@@ -289,11 +295,11 @@ async fn a_close_reaches_all_and_an_ack_only_its_connector() {
 async fn a_connector_that_restarts_is_dialled_again_and_looks_at_the_store() {
     let first = Connector::new().await;
     let caller = Caller::new(vec![first.node()]);
-    first.missed.notified().await;
+    first.looks().await;
     first.stop().await;
     let second = Connector::new().await;
     caller.nodes.send_replace([second.node()].into());
-    second.missed.notified().await;
+    second.looks().await;
     caller.link.ack(second.id, DeviceId(1), 1);
     until("it is told", async || second.bell.told() == [Told::Ack(DeviceId(1), 1)]).await;
 }
@@ -303,11 +309,12 @@ async fn a_line_that_was_cut_comes_back_and_the_connector_looks_at_the_store() {
     let connector = Connector::new().await;
     let network = Network::to(connector.address.clone()).await;
     let caller = Caller::new(vec![connector.node_behind(&network.address().to_string())]);
-    connector.missed.notified().await;
+    connector.looks().await;
     network.becomes(Weather::Cut);
+    until("it is dialled again", async || network.opened() >= 2).await;
     caller.link.ack(connector.id, DeviceId(1), 1);
     network.becomes(Weather::Fine);
-    connector.missed.notified().await;
+    connector.looks().await;
     caller.link.ack(connector.id, DeviceId(1), 2);
     let newest = Told::Ack(DeviceId(1), 2);
     until("it is told", async || connector.bell.told().last() == Some(&newest)).await;
@@ -319,9 +326,9 @@ async fn a_silent_line_is_given_up() {
     let network = Network::to(connector.address.clone()).await;
     let address = network.address().to_string();
     let _caller = Caller::new(vec![connector.node_behind(&address)]);
-    connector.missed.notified().await;
+    connector.looks().await;
     network.becomes(Weather::Silent);
     until("it is dialled again", async || network.opened() >= 2).await;
     network.becomes(Weather::Fine);
-    connector.missed.notified().await;
+    connector.looks().await;
 }

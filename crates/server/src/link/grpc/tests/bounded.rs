@@ -68,7 +68,7 @@ async fn a_stalled_connector_stalls_nobody_and_hears_that_it_missed_something() 
     let network = Network::to(slow.address.clone()).await;
     let behind = slow.node_behind(&network.address().to_string());
     let caller = Caller::new(vec![behind, other.node()]);
-    slow.missed.notified().await;
+    slow.looks().await;
     network.becomes(Weather::Silent);
     // More than all windows and buffers hold.
     let size = 64 * 1024;
