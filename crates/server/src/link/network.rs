@@ -1,5 +1,5 @@
-//! A network that fails by plan: it passes bytes between two ends, keeps them, or cuts the line. And
-//! how a test waits for what happens elsewhere.
+//! A network that fails by plan: it passes bytes between two ends, keeps them, or cuts the line.
+//! And how a test waits for what happens elsewhere.
 
 use std::{
     net::SocketAddr,
