@@ -62,7 +62,8 @@ impl Drop for RestLink {
 }
 
 async fn pass(State(passage): State<Arc<Passage>>, request: Request) -> Response {
-    passage.pass(request).await.unwrap_or_else(|_| broken())
+    let is_file = is_file(request.uri().path());
+    passage.pass(request).await.unwrap_or_else(|_| if is_file { away() } else { broken() })
 }
 
 impl Passage {
@@ -80,8 +81,7 @@ impl Passage {
         for (name, value) in headers.filter(|(name, _)| !OF_ONE_HOP.contains(name)) {
             response = response.header(name, value);
         }
-        let is_file = path.starts_with("/v1/files");
-        if is_file && answer.status().is_success() {
+        if is_file(head.uri.path()) && answer.status().is_success() {
             // Piece by piece: an answer that breaks is to break in the middle.
             let pieces = try_unfold(answer, |mut answer| async move {
                 Ok::<_, reqwest::Error>(answer.chunk().await?.map(|piece| (piece, answer)))
@@ -118,6 +118,18 @@ impl Passage {
 /// `/v1/conversations/{id}/messages`
 fn conversation_of(path: &str) -> Option<u64> {
     path.strip_prefix("/v1/conversations/")?.strip_suffix("/messages")?.parse().ok()
+}
+
+fn is_file(path: &str) -> bool {
+    path.starts_with("/v1/files")
+}
+
+/// What a proxy says when the server behind it is away. Answers about files are in their headers:
+/// one that breaks after them would be an answer.
+fn away() -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::BAD_GATEWAY;
+    response
 }
 
 /// The connection breaks in the middle of an answer, as it does when the server dies.
