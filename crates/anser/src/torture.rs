@@ -10,6 +10,7 @@ mod check;
 mod client;
 mod disk;
 mod fault;
+mod files;
 mod finale;
 mod history;
 mod host;

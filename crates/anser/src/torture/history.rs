@@ -38,8 +38,15 @@ pub(super) struct Record {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum What {
     // ---- calls of the application ----
-    /// A client is about to send. `text` is unique in the run.
-    Send { op: OpId, client: ClientId, conversation: Conversation, text: String },
+    /// A client is about to send. `text` is unique in the run: for a file, it is what the message
+    /// will say of it, and `file` are its bytes.
+    Send {
+        op: OpId,
+        client: ClientId,
+        conversation: Conversation,
+        text: String,
+        file: Option<FileBytes>,
+    },
     /// A client is about to mark as read.
     Read { op: OpId, client: ClientId, conversation: Conversation, conv_seq: u64 },
     /// A client is about to change the relation of its user with another.
@@ -52,6 +59,11 @@ pub(super) enum What {
     Refused { op: OpId, code: String },
     /// Nobody can tell whether the call had or will have an effect.
     Unclear { op: OpId },
+    /// The client tells that a file which it had taken will not be sent after all. `code` is the
+    /// server's; `None` when the device can not by itself.
+    GaveUp { op: OpId, code: Option<u32> },
+    /// A client has tried to fetch the file of a message.
+    Fetched { client: ClientId, user: User, message: Message, got: Got },
 
     // ---- the device's storage; each record is made after it is durable ----
     /// The client is this device from now on.
@@ -106,8 +118,9 @@ pub(super) enum What {
     BackupBegun { backup: u64 },
     /// It is complete; what was acked before `BackupBegun` is in it.
     BackupDone { backup: u64 },
-    /// A backup was restored, and the server serves again, as `epoch`.
-    Restored { backup: u64, epoch: String },
+    /// A backup was restored, and the server serves again, as `epoch`. A backup has no bytes of
+    /// files; `with_files`: they were put back beside it.
+    Restored { backup: u64, epoch: String, with_files: bool },
     /// All faults are over, and no client will do anything more but come back and drain.
     Settling,
 
@@ -160,6 +173,27 @@ pub(super) struct Message {
     pub(super) client_seq: u64,
     /// `None` when it does not open, or was not opened.
     pub(super) text: Option<String>,
+}
+
+/// The bytes of a file, in short.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FileBytes {
+    pub(super) len: u64,
+    /// In hexadecimal.
+    pub(super) sha256: String,
+}
+
+/// What came of fetching a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Got {
+    /// All of it, as far as the client can tell.
+    Whole(FileBytes),
+    /// Bytes of which the client says that they are not those that were sent.
+    Damaged,
+    /// The server's code, for good.
+    Refused(u32),
+    /// Nothing that says anything of the file: the server was away, or the session over.
+    Broken,
 }
 
 /// A row of an inbox.

@@ -78,10 +78,12 @@ impl Doorbell for Bell {
     }
 }
 
+type Located = Vec<(NodeId, Vec<UserId>)>;
+
 /// Says what the test knows, and counts how often it was asked.
 #[derive(Default)]
 struct Known {
-    at: Mutex<Option<Vec<(NodeId, Vec<UserId>)>>>,
+    at: Mutex<Option<Located>>,
     asked: Mutex<usize>,
 }
 
