@@ -94,8 +94,7 @@ async fn look_at(
     let Ok(queue) = declare::look_at(&channel, &name).await else {
         return Ok(QueueReport { name, fits: Fits::Missing, messages: 0, consumers: 0 });
     };
-    let declared = declare::declare_partition(connection, channel, &name, options).await;
-    let fits = fits(declared.map(|_| ()))?;
+    let fits = fits(declare::declare_partition(&channel, &name, options).await)?;
     let (messages, consumers) = (queue.message_count(), queue.consumer_count());
     Ok(QueueReport { name, fits, messages, consumers })
 }

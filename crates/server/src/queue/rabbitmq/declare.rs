@@ -10,7 +10,6 @@ use lapin::{
     protocol::{AMQPErrorKind, AMQPSoftError},
     types::{AMQPValue, FieldTable},
 };
-use tracing::warn;
 
 use super::{Error, Options};
 
@@ -30,10 +29,9 @@ pub(super) fn record_name(options: &Options) -> String {
 /// [`Error::Partitions`] and [`Error::Arguments`] when one exists and is not as it must be.
 pub(super) async fn declare(connection: &Connection, options: &Options) -> Result<(), Error> {
     declare_record(connection, options).await?;
-    let mut channel = connection.create_channel().await?;
+    let channel = connection.create_channel().await?;
     for partition in 0..options.partitions {
-        let name = queue_name(options, partition);
-        channel = declare_partition(connection, channel, &name, options).await?;
+        declare_partition(&channel, &queue_name(options, partition), options).await?;
     }
     let _ = channel.close(200, "OK".into()).await;
     Ok(())
@@ -58,40 +56,19 @@ pub(super) async fn declare_record(
     }
 }
 
-/// Gives back a channel for the next one: RabbitMQ closes a channel with each refusal.
+/// Makes or compares the queue of a partition. RabbitMQ closes the channel with a refusal.
 pub(super) async fn declare_partition(
-    connection: &Connection,
-    channel: Channel,
+    channel: &Channel,
     name: &str,
     options: &Options,
-) -> Result<Channel, Error> {
-    let wanted = arguments(options);
-    let mut unlimited = wanted.clone();
-    // Since 4.0 RabbitMQ gives a message up after 20 deliveries unless it is told not to. Before
-    // 4.0 it never does, and takes no negative limit.
-    unlimited.insert(DELIVERY_LIMIT.into(), AMQPValue::LongInt(-1));
-    let told = |why: String| Error::Arguments { queue: name.to_owned(), why };
-    let Err(error) = declare_one(&channel, name, unlimited).await else { return Ok(channel) };
-    let Some(why) = refused(&error) else { return Err(error.into()) };
-    if !why.contains(DELIVERY_LIMIT) {
-        return Err(told(why));
+) -> Result<(), Error> {
+    match declare_one(channel, name, arguments(options)).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(match refused(&error) {
+            Some(why) => Error::Arguments { queue: name.to_owned(), why },
+            None => error.into(),
+        }),
     }
-    let channel = connection.create_channel().await?;
-    match declare_one(&channel, name, wanted).await {
-        Ok(_) => {}
-        Err(error) => match refused(&error) {
-            Some(why) => return Err(told(why)),
-            None => return Err(error.into()),
-        },
-    }
-    if why.contains("inequivalent") {
-        warn!(
-            queue = name,
-            "made by a RabbitMQ before 4.0: this one drops a message of it after 20 deliveries. \
-             Set a policy with delivery-limit -1, or delete the queue when it is empty"
-        );
-    }
-    Ok(channel)
 }
 
 /// What exists under this name.
@@ -124,6 +101,9 @@ pub(super) fn arguments(options: &Options) -> FieldTable {
     arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
     arguments.insert("x-max-length".into(), number(options.max_length));
     arguments.insert("x-max-length-bytes".into(), number(options.max_bytes));
+    // Since 4.0 a message is given up after 20 deliveries unless a limit is set; before, -1 means
+    // not even one. So many are more than ever happen.
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(i32::MAX));
     arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
     arguments
 }
@@ -140,5 +120,3 @@ fn quorum() -> FieldTable {
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
     arguments
 }
-
-const DELIVERY_LIMIT: &str = "x-delivery-limit";
