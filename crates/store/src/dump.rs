@@ -47,9 +47,6 @@ pub enum Error {
     /// The target holds something.
     #[error("{0} is not empty; import into a new one")]
     NotEmpty(String),
-    /// An earlier import into the target was cut off.
-    #[error("an import into {0} did not end; drop it, make it anew and import again")]
-    Unfinished(String),
     /// What was imported was read back, and is not what the dump holds.
     #[error(
         "the {0} that were read back from the target are not those of the dump; the target does \

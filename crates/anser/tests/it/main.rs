@@ -8,6 +8,7 @@ mod deploy;
 mod faults;
 mod files;
 mod hostile;
+mod moves;
 mod operator;
 mod promises;
 mod proxies;

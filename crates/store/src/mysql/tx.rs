@@ -3,7 +3,8 @@
 //! One that writes first locks the row of the epoch, shared, and sees that the store is still the
 //! one that this process opened. Whoever holds that row alone, as an export does, knows that no
 //! process writes, whether it was told to stop or not; and once the row is gone or another one,
-//! none ever will. It costs no packet.
+//! none ever will. It costs no packet. (A single statement does without: those that write forget a
+//! session, or set what is set once.)
 
 use std::sync::Arc;
 

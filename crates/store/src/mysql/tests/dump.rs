@@ -92,7 +92,7 @@ async fn an_exported_database_serves_no_more_until_it_has_a_new_epoch() {
 
 /// A server that was not seen, or was paused: what it writes waits for the export and fails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p1_nothing_is_written_past_an_export() {
+async fn nothing_is_written_past_an_export() {
     let Some(database) = Database::new() else { return };
     let world = World::open(&database).await;
     let (alice, bob, conversation) = world.friends().await;
