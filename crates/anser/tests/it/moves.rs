@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use crate::support::{
     database::Database,
-    people::{Person, numbered},
+    people::{PATIENCE, Person, numbered},
     process::{Process, WITHOUT_RATE_LIMIT},
     site::Account,
     view::{Differences, Expected, View},
@@ -19,7 +19,9 @@ use crate::support::{
 async fn anser(data_dir: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_anser"));
     command.args(args).arg("--data-dir").arg(data_dir).kill_on_drop(true);
-    command.output().await.expect("it runs")
+    // A server that is not refused would serve on.
+    let ran = tokio::time::timeout(PATIENCE, command.output()).await;
+    ran.expect("it ends").expect("it runs")
 }
 
 #[track_caller]

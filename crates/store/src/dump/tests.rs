@@ -149,6 +149,29 @@ pub(crate) async fn works(store: &dyn Store) {
     let fits = store.create_file(new(900)).await.unwrap();
     assert!(matches!(fits, CreateFile::Created(_)), "what is forgotten takes no room: {fits:?}");
 
+    // Her relations are counted by what she sees of each.
+    let relations = store.relations(alice.id).await.unwrap();
+    let none = wire::RelationState::None;
+    let count = relations.iter().filter(|one| one.state != none).count();
+    let peers: Vec<_> = relations.iter().map(|one| one.peer.id).collect();
+    let users = store.users(None, 10_000).await.unwrap();
+    let stranger = users.iter().find(|user| {
+        user.id != alice.id && user.state != UserState::Removed && !peers.contains(&user.id)
+    });
+    let ask = |relations_max| RelationChange {
+        actor: alice.id,
+        peer: stranger.unwrap().id,
+        action: RelationAction::Request,
+        wrapped_key: b"wrapped".to_vec(),
+        relations_max,
+        now_ms: 1,
+    };
+    let full = store.change_relation(ask(count)).await.unwrap();
+    let too_many = RelationOutcome::Refused(anser_proto::Code::TooMany);
+    assert_eq!(format!("{full:?}"), format!("{too_many:?}"));
+    let fits = store.change_relation(ask(count + 1)).await.unwrap();
+    assert!(matches!(fits, RelationOutcome::Done { .. }), "{fits:?}");
+
     let device = store.devices(alice.id).await.unwrap().remove(0);
     let alice = Person { user: alice.id, device: device.id };
     let mut record = alice.send(device.outbox_position + 1, chat.id, "twice");

@@ -88,6 +88,10 @@ async fn an_exported_database_serves_no_more_until_it_has_a_new_epoch() {
         Hello { session: SessionId(0), epoch, position: 2, outbox_head: 1, outbox_trimmed: 1 };
     let greeting = store.greet(alice.device, hello, 1).await.unwrap();
     assert!(matches!(greeting, Some(Greeting::Reset { outbox_position: 1, .. })), "{greeting:?}");
+    store.close().await.unwrap();
+    let over = import(&place(&database), &dump).await;
+    assert!(matches!(over, Err(Error::NotEmpty(_))), "{over:?}");
+    assert_eq!(database.open().await.meta().await.unwrap().epoch, new_epoch, "as it was");
 }
 
 /// A server that was not seen, or was paused: what it writes waits for the export and fails.
