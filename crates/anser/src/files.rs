@@ -51,6 +51,17 @@ pub(crate) fn bar(all: u64) -> ProgressBar {
     bar
 }
 
+/// How many bytes it is by now, on standard error where that is a terminal: nobody knows how many
+/// they become.
+pub(crate) fn count() -> ProgressBar {
+    let count = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    count.set_style(
+        ProgressStyle::with_template("{spinner} {bytes}, {bytes_per_sec}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+    );
+    count
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@ mod config;
 mod demo;
 mod disk;
 mod doctor;
+mod export;
 mod failure;
 mod files;
 mod global;
@@ -63,6 +64,12 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Make a new data folder from a backup
     Restore(backup::RestoreArgs),
+    /// Write everything to a file, to move it to another store; this one serves no more
+    Export(export::ExportArgs),
+    /// Load what was exported into an empty store, where clients go on
+    Import(export::ImportArgs),
+    /// Let an exported store serve again, as another history: every device gets a reset
+    NewEpoch(export::NewEpochArgs),
     /// Send a message, or each line of standard input
     Send(send::Args),
     /// Print messages as they come
@@ -90,6 +97,9 @@ async fn main() -> ExitCode {
         Command::Config(command) => config::run(&global, command),
         Command::Backup(args) => backup::backup(&global, args).await,
         Command::Restore(args) => backup::restore(&global, &args),
+        Command::Export(args) => export::export(&global, args).await,
+        Command::Import(args) => export::import(&global, args).await,
+        Command::NewEpoch(args) => export::new_epoch(&global, args).await,
         Command::Send(args) => send::run(&args).await,
         Command::Tail(args) => tail::run(&args).await,
         Command::Demo(args) => demo::run(&args).await,

@@ -68,7 +68,8 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result {
     let secrets = init::prepare(&config)?;
     let mut stop = Stop::listen()?;
     let node = Node::bind(config, secrets).await.map_err(|error| {
-        if error.is::<WrongMasterKey>() { Failure::config(error) } else { not_bound(error) }
+        let refused = error.is::<WrongMasterKey>() || is_fenced(&error);
+        if refused { Failure::config(error) } else { not_bound(error) }
     })?;
     // Whoever started it may have closed the output, or reads only a part of it: it serves anyway.
     if let Err(error) = output::print(&announcement(node.addresses())) {
@@ -108,6 +109,13 @@ impl Stop {
             });
         }
     }
+}
+
+/// What was exported and what is half imported are not for serving.
+fn is_fenced(error: &anyhow::Error) -> bool {
+    use anser_store::{embedded::OpenError as Folder, mysql::OpenError as Server};
+    matches!(error.downcast_ref(), Some(Folder::Exported(_) | Folder::Unfinished(_)))
+        || matches!(error.downcast_ref(), Some(Server::Exported | Server::Unfinished))
 }
 
 /// An address in use is the newcomer's most frequent failure: it says what to do.

@@ -9,6 +9,7 @@ mod accounts;
 mod backup;
 mod cache;
 mod devices;
+mod dump;
 mod engine;
 mod files;
 mod greet;
@@ -34,6 +35,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{mpsc, oneshot};
 
 pub use backup::restore;
+pub(crate) use dump::{export, import, new_epoch};
 pub use open::{OpenError, SCHEMA};
 
 use crate::apply::Limits;

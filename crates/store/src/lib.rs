@@ -3,11 +3,12 @@
 //! A verb is a transaction. Nothing that a verb answers or that a later read shows can be lost by a
 //! crash: verbs that write return after their sync. No row, engine or transaction type appears in a
 //! signature, so one engine can replace another one unseen: [`embedded`] in a folder, [`mysql`]
-//! on a server.
+//! on a server. [`dump`] moves all of it between them.
 
 mod apply;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
+pub mod dump;
 pub mod embedded;
 mod entry;
 #[cfg(any(test, feature = "testing"))]

@@ -12,6 +12,7 @@
 
 mod accounts;
 mod devices;
+mod dump;
 mod failure;
 mod files;
 mod greet;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+pub(crate) use dump::{export, import, new_epoch};
 pub use open::{OpenError, SCHEMA, check};
 
 use crate::apply::Limits;
@@ -86,7 +88,7 @@ pub struct Mysql {
 
 struct Inner {
     pool: Arc<Pool>,
-    epoch: String,
+    epoch: Arc<str>,
     limits: Limits,
     patience: Duration,
     counters: Counters,
@@ -125,7 +127,7 @@ use in_transaction;
 
 impl Mysql {
     async fn begin(&self, mode: Mode) -> Result<Tx, Failure> {
-        Ok(Tx::new(self.inner.pool.take().await?, mode))
+        Ok(Tx::new(self.inner.pool.take().await?, mode).of_epoch(Arc::clone(&self.inner.epoch)))
     }
 
     fn tries(&self) -> Tries<'_> {

@@ -47,7 +47,7 @@ pub(super) fn write(engine: &Engine, to: &Path) -> Result<BackupReport> {
     for table in &tables {
         verify(to, table).map_err(StoreError::Unavailable)?;
     }
-    let key_check = view.get(&keys::bytes(keys::META, META_KEY_CHECK.as_bytes()))?;
+    let key_check = view.get(&open::meta_key(META_KEY_CHECK))?;
     let manifest = Manifest {
         schema: SCHEMA,
         epoch: engine.epoch.clone(),
@@ -87,8 +87,7 @@ pub fn restore(backup: &Path, data: &Path, key_check: &[u8]) -> Result<(), OpenE
         }
         if let Some(check) = &manifest.key_check {
             let mut batch = engine.db.batch();
-            let key = keys::bytes(keys::META, META_KEY_CHECK.as_bytes());
-            batch.insert(&engine.small, key, &check[..]);
+            batch.insert(&engine.small, open::meta_key(META_KEY_CHECK), &check[..]);
             batch.commit().map_err(|error| error.to_string())?;
         }
         engine.db.persist(PersistMode::SyncAll).map_err(|error| error.to_string())

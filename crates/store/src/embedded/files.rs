@@ -160,5 +160,5 @@ fn used(rows: &impl Rows, user: UserId) -> Result<u64> {
 
 const INCOMPLETE: u32 = 0;
 const COMPLETE: u32 = 1;
-const REFERENCED: u32 = 2;
+pub(super) const REFERENCED: u32 = 2;
 const ENDED: u32 = 3;

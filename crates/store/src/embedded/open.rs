@@ -2,7 +2,8 @@
 //!
 //! `path/lock` is held by the one process; `path/db` is the database. It is created as
 //! `path/db.new` and renamed when it is whole, so a process that dies in between leaves nothing
-//! that has to be repaired.
+//! that has to be repaired. An import makes `path/db.import` in the same way; that one is not
+//! removed by a start, which would serve nothing where somebody expects their data.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -39,9 +40,19 @@ pub enum OpenError {
         /// Its version.
         found: u32,
     },
-    /// A restore goes to a new folder only.
-    #[error("the folder {} is not empty; restore into a new one", .0.display())]
+    /// A restore or import goes to a new folder only.
+    #[error("the folder {} is not empty; name a new one, or move it away", .0.display())]
     NotEmpty(PathBuf),
+    /// An export fenced it.
+    #[error(
+        "the store in {} was exported and serves no more: its clients belong to the store that it \
+         was imported to. To let it serve as a history of its own, with a reset of every device: \
+         anser new-epoch", .0.display()
+    )]
+    Exported(PathBuf),
+    /// An import was cut off.
+    #[error("an import into {} did not end; import again", .0.display())]
+    Unfinished(PathBuf),
     /// A restore without the key that opens what it restores is of no use.
     #[error(
         "the backup {} was made with another master key; give the one that was exported from its \
@@ -64,23 +75,44 @@ pub(super) struct Opened {
     pub(super) lock: File,
 }
 
+/// What is in a folder.
+pub(super) struct Found {
+    pub(super) engine: Engine,
+    /// It was exported, under the epoch of the engine.
+    pub(super) exported: bool,
+}
+
 /// Opens the database of a folder, or creates it.
 pub(super) fn open(path: &Path, memory_bytes: u64) -> Result<Opened, OpenError> {
     let broken = |reason: String| OpenError::Broken { path: path.into(), reason };
+    let exists =
+        |name: &str| path.join(name).try_exists().map_err(|error| broken(error.to_string()));
     let lock = lock(path)?;
-    let folder = path.join(FOLDER);
-    if folder.try_exists().map_err(|error| broken(error.to_string()))? {
-        tail::cut(&folder).map_err(&broken)?;
-    } else {
+    if !exists(FOLDER)? {
+        if exists(IMPORTED)? {
+            return Err(OpenError::Unfinished(path.into()));
+        }
         create(path, |_| Ok(())).map_err(&broken)?;
     }
+    let Found { engine, exported } = find(path, FOLDER, memory_bytes)?;
+    if exported {
+        return Err(OpenError::Exported(path.into()));
+    }
+    Ok(Opened { engine, lock })
+}
+
+/// Opens the database `name` of a folder that is locked.
+pub(super) fn find(path: &Path, name: &str, memory_bytes: u64) -> Result<Found, OpenError> {
+    let broken = |reason: String| OpenError::Broken { path: path.into(), reason };
+    let folder = path.join(name);
+    tail::cut(&folder).map_err(&broken)?;
     let (db, [inbox, message, small]) = open_keyspaces(&folder, memory_bytes).map_err(&broken)?;
     // What an earlier process wrote but did not sync is visible now: make it durable before
     // anybody sees it.
     db.persist(PersistMode::SyncAll).map_err(|error| broken(error.to_string()))?;
 
     let meta = |name: &str| {
-        let value = db.snapshot().get(&small, keys::bytes(keys::META, name.as_bytes()));
+        let value = db.snapshot().get(&small, meta_key(name));
         value.map_err(|error| broken(error.to_string()))
     };
     let schema =
@@ -89,9 +121,12 @@ pub(super) fn open(path: &Path, memory_bytes: u64) -> Result<Opened, OpenError> 
     if schema > SCHEMA {
         return Err(OpenError::NewerSchema { path: path.into(), found: schema });
     }
-    let epoch = meta(META_EPOCH)?.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
+    let (epoch, exported) = (meta(META_EPOCH)?, meta(META_EXPORTED)?);
+    let is_exported = exported.is_some();
+    let epoch = exported.or(epoch).and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
     let epoch = epoch.ok_or_else(|| broken("it has no epoch".into()))?;
-    Ok(Opened { engine: Engine { db, inbox, message, small, epoch }, lock })
+    let engine = Engine { db, inbox, message, small, epoch };
+    Ok(Found { engine, exported: is_exported })
 }
 
 /// Creates a database with a new epoch beside its place, lets `fill` add rows, and moves it there.
@@ -99,29 +134,61 @@ pub(super) fn create(
     path: &Path,
     fill: impl FnOnce(&Engine) -> Result<(), String>,
 ) -> Result<(), String> {
-    let text = |error: std::io::Error| error.to_string();
-    let unfinished = path.join(UNFINISHED);
-    if unfinished.try_exists().map_err(text)? {
-        // A creation that did not end: nothing in there was ever served.
-        fs::remove_dir_all(&unfinished).map_err(text)?;
-    }
-    let (db, [inbox, message, small]) = open_keyspaces(&unfinished, 0)?;
-    let epoch = new_epoch();
-    let engine = Engine { db, inbox, message, small, epoch };
+    let engine = begin(path, UNFINISHED, new_epoch())?;
     fill(&engine)?;
     write_meta(&engine).map_err(|error| error.to_string())?;
     drop(engine);
-    fs::rename(&unfinished, path.join(FOLDER)).map_err(text)?;
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(text)
+    publish(path, UNFINISHED).map_err(|error| error.to_string())
 }
 
-fn write_meta(engine: &Engine) -> fjall::Result<()> {
+/// Begins the database `name`, anew if there is one: nothing in there was ever served.
+pub(super) fn begin(path: &Path, name: &str, epoch: String) -> Result<Engine, String> {
+    let text = |error: io::Error| error.to_string();
+    let unfinished = path.join(name);
+    if unfinished.try_exists().map_err(text)? {
+        fs::remove_dir_all(&unfinished).map_err(text)?;
+    }
+    let (db, [inbox, message, small]) = open_keyspaces(&unfinished, 0)?;
+    Ok(Engine { db, inbox, message, small, epoch })
+}
+
+/// Moves a database to its place.
+pub(super) fn publish(path: &Path, name: &str) -> io::Result<()> {
+    fs::rename(path.join(name), path.join(FOLDER))?;
+    File::open(path)?.sync_all()
+}
+
+/// What makes rows a database, synced with them.
+pub(super) fn write_meta(engine: &Engine) -> fjall::Result<()> {
     let mut batch = engine.db.batch();
-    let key = |name: &str| keys::bytes(keys::META, name.as_bytes());
-    batch.insert(&engine.small, key(META_SCHEMA), SCHEMA.to_be_bytes());
-    batch.insert(&engine.small, key(META_EPOCH), engine.epoch.as_bytes());
+    batch.insert(&engine.small, meta_key(META_SCHEMA), SCHEMA.to_be_bytes());
+    batch.insert(&engine.small, meta_key(META_EPOCH), engine.epoch.as_bytes());
     batch.commit()?;
     engine.db.persist(PersistMode::SyncAll)
+}
+
+/// From now on it does not open, but can be exported again.
+pub(super) fn fence(engine: &Engine) -> fjall::Result<()> {
+    let mut batch = engine.db.batch();
+    batch.insert(&engine.small, meta_key(META_EXPORTED), engine.epoch.as_bytes());
+    batch.remove(&engine.small, meta_key(META_EPOCH));
+    batch.commit()?;
+    engine.db.persist(PersistMode::SyncAll)
+}
+
+/// Gives it another epoch, under which it opens.
+pub(super) fn renew(engine: &Engine) -> fjall::Result<String> {
+    let epoch = new_epoch();
+    let mut batch = engine.db.batch();
+    batch.insert(&engine.small, meta_key(META_EPOCH), epoch.as_bytes());
+    batch.remove(&engine.small, meta_key(META_EXPORTED));
+    batch.commit()?;
+    engine.db.persist(PersistMode::SyncAll)?;
+    Ok(epoch)
+}
+
+pub(super) fn meta_key(name: &str) -> Vec<u8> {
+    keys::bytes(keys::META, name.as_bytes())
 }
 
 fn open_keyspaces(folder: &Path, memory_bytes: u64) -> Result<(Database, [Keyspace; 3]), String> {
@@ -173,14 +240,15 @@ impl Sizes {
     }
 }
 
-/// Locks a folder that holds nothing yet, but perhaps the rests of a creation that did not end.
+/// Locks a folder that holds nothing yet, but perhaps the rests of a creation or an import that did
+/// not end.
 pub(super) fn lock_new(path: &Path) -> Result<File, OpenError> {
     let broken =
         |error: std::io::Error| OpenError::Broken { path: path.into(), reason: error.to_string() };
     if path.try_exists().map_err(broken)? {
         for entry in fs::read_dir(path).map_err(broken)? {
             let name = entry.map_err(broken)?.file_name();
-            if name != LOCK && name != UNFINISHED {
+            if name != LOCK && name != UNFINISHED && name != IMPORTED {
                 return Err(OpenError::NotEmpty(path.into()));
             }
         }
@@ -188,7 +256,7 @@ pub(super) fn lock_new(path: &Path) -> Result<File, OpenError> {
     lock(path)
 }
 
-fn lock(path: &Path) -> Result<File, OpenError> {
+pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     let broken =
         |error: std::io::Error| OpenError::Broken { path: path.into(), reason: error.to_string() };
     make(path).map_err(broken)?;
@@ -223,8 +291,12 @@ fn new_epoch() -> String {
 pub(super) const META_SCHEMA: &str = "schema";
 pub(super) const META_EPOCH: &str = "epoch";
 pub(super) const META_KEY_CHECK: &str = "key_check";
-const FOLDER: &str = "db";
+/// Instead of the epoch, once it was exported.
+const META_EXPORTED: &str = "exported";
+pub(super) const FOLDER: &str = "db";
 const UNFINISHED: &str = "db.new";
+/// An import that has not ended, or was never compared.
+pub(super) const IMPORTED: &str = "db.import";
 const LOCK: &str = "lock";
 const MIB: u64 = 1 << 20;
 /// Compaction writes and syncs files of this size. The engine's default of 64 MiB holds up commits

@@ -11,8 +11,7 @@ use super::engine::{Engine, Rows as _};
 use super::relations;
 use super::writer::{CommitJob, Job};
 use super::{
-    Embedded, SCHEMA, accounts, backup, closed, devices, files, greet, keys, lists, open, prune,
-    read,
+    Embedded, SCHEMA, accounts, backup, closed, devices, files, greet, lists, open, prune, read,
 };
 use crate::*;
 
@@ -207,5 +206,5 @@ impl Store for Embedded {
 }
 
 fn key_check_key() -> Vec<u8> {
-    keys::bytes(keys::META, open::META_KEY_CHECK.as_bytes())
+    open::meta_key(open::META_KEY_CHECK)
 }

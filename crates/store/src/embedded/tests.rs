@@ -2,6 +2,7 @@
 
 mod backup;
 mod disk;
+mod dump;
 mod fixture;
 mod folder;
 mod groups;
@@ -30,6 +31,10 @@ pub(crate) struct Folder(tempfile::TempDir);
 impl Folder {
     pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self) -> &std::path::Path {
+        self.0.path()
     }
 
     fn options(&self) -> Options {

@@ -36,6 +36,18 @@ pub enum OpenError {
         /// Its version.
         found: u32,
     },
+    /// An export fenced it.
+    #[error(
+        "the store in this database was exported and serves no more: its clients belong to the \
+         store that it was imported to. To let it serve as a history of its own, with a reset of \
+         every device: anser new-epoch"
+    )]
+    Exported,
+    /// An import was cut off.
+    #[error(
+        "an import into this database did not end; drop the database, make it anew and import again"
+    )]
+    Unfinished,
     /// The server can not be reached, or is not fit to serve from.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -50,27 +62,41 @@ impl Mysql {
     pub async fn open(options: Options) -> Result<Self, OpenError> {
         let connect = connect_options(&options)?;
         let pool = Arc::new(Pool::new(connect, options.connections_max, options.weak_durability));
-
         let mut tries = Tries::new(options.patience, None);
         let found = loop {
-            if let Some(end) = tries.end(migrate(&pool)).await {
+            if let Some(end) = tries.end(start(&pool)).await {
                 break end?;
             }
         };
-        if found > SCHEMA {
-            return Err(OpenError::NewerSchema { found });
-        }
-        let mut store = Inner {
+        let epoch = match found {
+            Found::Serves(epoch) => epoch,
+            Found::Exported(_) => return Err(OpenError::Exported),
+            Found::Unfinished => return Err(OpenError::Unfinished),
+            Found::Newer(found) => return Err(OpenError::NewerSchema { found }),
+        };
+        let store = Inner {
             pool,
-            epoch: String::new(),
+            epoch: epoch.into(),
             limits: Limits { body_bytes_max: options.body_bytes_max },
             patience: options.patience,
             counters: Counters::default(),
             prune_cursor: 0.into(),
         };
-        store.epoch = epoch(&store.pool, options.patience).await?;
         Ok(Self { inner: Arc::new(store) })
     }
+}
+
+/// What a database holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A store that serves, with its epoch.
+    Serves(String),
+    /// One that was exported, with the epoch that it had.
+    Exported(String),
+    /// A half import.
+    Unfinished,
+    /// One of a newer version, which is this.
+    Newer(u32),
 }
 
 /// Connects to a server and changes nothing; gives its version and what an operator should know.
@@ -89,7 +115,7 @@ pub async fn check(options: &Options) -> Result<(String, Option<&'static str>), 
     }
 }
 
-fn connect_options(options: &Options) -> Result<MySqlConnectOptions, OpenError> {
+pub(super) fn connect_options(options: &Options) -> Result<MySqlConnectOptions, OpenError> {
     let connect = MySqlConnectOptions::from_str(&options.url).map_err(|_| OpenError::Url)?;
     let named = connect.get_database().is_some_and(|name| !name.is_empty());
     if !named || !options.url.starts_with("mysql://") {
@@ -104,18 +130,54 @@ fn connect_options(options: &Options) -> Result<MySqlConnectOptions, OpenError> 
         .set_names(false))
 }
 
-/// Brings the tables to [`SCHEMA`]; gives the version that they have now.
-async fn migrate(pool: &Arc<Pool>) -> Result<u32, Failure> {
-    // The lock ends with its connection, so this one is not given back.
+/// Brings the tables up to date, and mints the epoch of a store that is new.
+async fn start(pool: &Arc<Pool>) -> Result<Found, Failure> {
+    let mut tx = lock(pool).await?;
+    match prepare(&mut tx).await? {
+        None => {
+            let epoch = claim(&mut tx, META_EPOCH, new_epoch().as_bytes()).await?;
+            Ok(Found::Serves(text(epoch)?))
+        }
+        Some(found) => Ok(found),
+    }
+}
+
+/// A connection that nobody else has who brings tables up to date, mints an epoch, exports or
+/// imports. The lock ends with the connection, so that one is not given back.
+pub(super) async fn lock(pool: &Arc<Pool>) -> Result<Tx, Failure> {
     let mut tx = Tx::new(pool.take().await?, Mode::Single);
     let locked = sqlx::query("SELECT CAST(COALESCE(GET_LOCK(?, ?), 0) AS UNSIGNED)");
     let name: Option<(String,)> =
         tx.one(sqlx::query("SELECT CONCAT('anser.', MD5(DATABASE()))")).await?;
     let name = name.map(|(name,)| name).unwrap_or_default();
-    let locked: Option<(u64,)> = tx.one(locked.bind(name).bind(MIGRATION_SECONDS)).await?;
-    if locked != Some((1,)) {
-        return Err(Failure::Again("another node brings the tables up to date".into()));
+    let locked: Option<(u64,)> = tx.one(locked.bind(name).bind(LOCK_SECONDS)).await?;
+    match locked {
+        Some((1,)) => Ok(tx),
+        _ => Err(Failure::Again(
+            "the database is locked: another process brings its tables up to date, exports or \
+             imports it"
+                .into(),
+        )),
     }
+}
+
+/// Brings the tables to [`SCHEMA`]; gives what they hold, `None` when that has no epoch yet.
+pub(super) async fn prepare(tx: &mut Tx) -> Result<Option<Found>, Failure> {
+    let version = migrate(tx).await?;
+    if version > SCHEMA {
+        return Ok(Some(Found::Newer(version)));
+    }
+    if meta(tx, META_IMPORTING).await?.is_some() {
+        return Ok(Some(Found::Unfinished));
+    }
+    if let Some(epoch) = meta(tx, META_EXPORTED).await? {
+        return Ok(Some(Found::Exported(text(epoch)?)));
+    }
+    meta(tx, META_EPOCH).await?.map(|epoch| Ok(Found::Serves(text(epoch)?))).transpose()
+}
+
+/// Brings the tables to [`SCHEMA`]; gives the version that they have now.
+async fn migrate(tx: &mut Tx) -> Result<u32, Failure> {
     tx.script(MIGRATIONS_TABLE.to_owned()).await?;
     let version = "SELECT CAST(COALESCE(MAX(version), 0) AS UNSIGNED) FROM im_migration";
     let version: Option<(u32,)> = tx.one(sqlx::query(version)).await?;
@@ -129,23 +191,14 @@ async fn migrate(pool: &Arc<Pool>) -> Result<u32, Failure> {
     Ok(version)
 }
 
-/// The epoch, minted by the first who opens.
-async fn epoch(pool: &Arc<Pool>, patience: std::time::Duration) -> Result<String, OpenError> {
+/// 32 lower-case hex digits.
+pub(super) fn new_epoch() -> String {
     let random = || getrandom::u64().expect("the operating system gives random bytes");
-    let minted = format!("{:016x}{:016x}", random(), random());
-    let mut tries = Tries::new(patience, None);
-    loop {
-        let attempt = async {
-            let mut tx = Tx::new(pool.take().await?, Mode::Single);
-            let epoch = claim(&mut tx, META_EPOCH, minted.as_bytes()).await;
-            tx.end(epoch).await
-        };
-        if let Some(end) = tries.end(attempt).await {
-            let text = String::from_utf8(end?);
-            let unreadable = |_| StoreError::Corrupt("the epoch in im_meta is no text".into());
-            return Ok(text.map_err(unreadable)?);
-        }
-    }
+    format!("{:016x}{:016x}", random(), random())
+}
+
+fn text(epoch: Vec<u8>) -> Result<String, Failure> {
+    String::from_utf8(epoch).map_err(|_| Failure::corrupt("the epoch in im_meta is no text"))
 }
 
 /// Sets a value that is set once; gives the one that is set now.
@@ -162,7 +215,11 @@ pub(super) async fn meta(tx: &mut Tx, name: &str) -> Result<Option<Vec<u8>>, Fai
     Ok(tx.one::<(Vec<u8>,)>(value).await?.map(|(value,)| value))
 }
 
-const META_EPOCH: &str = "epoch";
+pub(super) const META_EPOCH: &str = "epoch";
+/// Instead of the epoch, once it was exported.
+pub(super) const META_EXPORTED: &str = "exported";
+/// While an import has not ended, or was not compared.
+pub(super) const META_IMPORTING: &str = "importing";
 pub(super) const META_KEY_CHECK: &str = "key_check";
 /// What leads from version n to n + 1 is at n.
 const MIGRATIONS: [&str; SCHEMA as usize] = [include_str!("migrations/1.sql")];
@@ -172,4 +229,4 @@ const MIGRATIONS_TABLE: &str = "CREATE TABLE IF NOT EXISTS im_migration (\
      ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin";
 /// How long a node waits for another one's migration, which may copy a large table; the attempt
 /// ends before and is made again.
-const MIGRATION_SECONDS: u32 = 10;
+const LOCK_SECONDS: u32 = 10;

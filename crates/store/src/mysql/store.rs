@@ -17,7 +17,7 @@ use crate::*;
 impl Store for Mysql {
     async fn meta(&self) -> Result<Meta> {
         let meta = in_transaction!(self, Mode::Single, tx => open::meta(&mut tx, META_KEY_CHECK));
-        Ok(Meta { epoch: self.inner.epoch.clone(), schema: SCHEMA, key_check: meta? })
+        Ok(Meta { epoch: self.inner.epoch.to_string(), schema: SCHEMA, key_check: meta? })
     }
 
     async fn claim_key_check(&self, check: Vec<u8>) -> Result<Vec<u8>> {
@@ -69,7 +69,7 @@ impl Store for Mysql {
     }
 
     async fn create_invite(&self, code_hash: Hash, now_ms: u64) -> Result<()> {
-        in_transaction!(self, Mode::Single, tx => accounts::invite(&mut tx, &code_hash, now_ms))
+        in_transaction!(self, Mode::Write, tx => accounts::invite(&mut tx, &code_hash, now_ms))
     }
 
     async fn create_device(&self, new: NewDevice) -> Result<Option<DeviceId>> {

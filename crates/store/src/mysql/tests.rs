@@ -6,6 +6,7 @@
 mod again;
 mod both;
 mod concurrent;
+mod dump;
 mod open;
 mod proxy;
 

@@ -1,4 +1,12 @@
 //! A transaction: the statements of a verb on one connection, all of them or none.
+//!
+//! One that writes first locks the row of the epoch, shared, and sees that the store is still the
+//! one that this process opened. Whoever holds that row alone, as an export does, knows that no
+//! process writes, whether it was told to stop or not; and once the row is gone or another one,
+//! none ever will. It costs no packet. (A single statement does without: those that write forget a
+//! session, or set what is set once.)
+
+use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
 use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlRow};
@@ -29,6 +37,8 @@ pub(super) enum Mode {
 pub(super) struct Tx {
     conn: Conn,
     mode: Mode,
+    /// What it may write to, see above.
+    epoch: Option<Arc<str>>,
     /// Begins with the first statement, in the same packet where that can be.
     begun: bool,
     /// Ended by the last script.
@@ -38,7 +48,14 @@ pub(super) struct Tx {
 
 impl Tx {
     pub(super) fn new(conn: Conn, mode: Mode) -> Self {
-        Self { conn, mode, begun: mode == Mode::Single, ended: false, lost: false }
+        let begun = mode == Mode::Single;
+        Self { conn, mode, epoch: None, begun, ended: false, lost: false }
+    }
+
+    /// Ends it with a failure when the store has another epoch than this.
+    pub(super) fn of_epoch(mut self, epoch: Arc<str>) -> Self {
+        self.epoch = Some(epoch);
+        self
     }
 
     /// All rows of a statement.
@@ -77,7 +94,10 @@ impl Tx {
         }
         let results = run(&mut self.conn.connection, text).await;
         let mut results = self.told(results)?;
-        results.drain(..prefix.min(results.len()));
+        let begun = results.drain(..prefix.min(results.len())).next_back();
+        if prefix > 0 && self.mode == Mode::Write {
+            self.check_epoch(begun.as_deref().and_then(|rows| rows.first()))?;
+        }
         Ok(results)
     }
 
@@ -100,6 +120,8 @@ impl Tx {
 
     /// The last changes, and the commit in their last packet.
     pub(super) async fn write_and_commit(&mut self, mut script: Script) -> Result<(), Failure> {
+        // What is in one packet with the beginning is done before the epoch was looked at.
+        self.begin().await?;
         script.statement("COMMIT");
         self.write(script).await?;
         self.ended = true;
@@ -134,6 +156,20 @@ impl Tx {
         Ok(())
     }
 
+    fn check_epoch(&self, row: Option<&MySqlRow>) -> Result<(), Failure> {
+        let found = row.map(<(Vec<u8>,)>::from_row).transpose()?;
+        match (&self.epoch, found) {
+            (Some(epoch), Some((found,))) if epoch.as_bytes() == found => Ok(()),
+            (None, _) => Ok(()),
+            (Some(_), None) => Err(Failure::unavailable(
+                "the store was exported and takes no more changes; stop this server",
+            )),
+            (Some(_), Some(_)) => Err(Failure::unavailable(
+                "the store has got another epoch since this server opened it; start the server anew",
+            )),
+        }
+    }
+
     /// Notes whether the connection is still good.
     fn told<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, Failure> {
         result.map_err(|error| {
@@ -146,7 +182,10 @@ impl Tx {
 impl Mode {
     fn begin(self) -> &'static str {
         match self {
-            Self::Write => "START TRANSACTION;",
+            Self::Write => {
+                "START TRANSACTION;\
+                 SELECT value FROM im_meta WHERE name = 'epoch' LOCK IN SHARE MODE;"
+            }
             Self::Snapshot => {
                 "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;\
                  START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY;"

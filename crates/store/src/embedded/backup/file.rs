@@ -113,7 +113,7 @@ impl Running {
     }
 
     fn finish(self) -> Sum {
-        (self.rows, self.bytes, super::manifest::hex(&self.sha256.finalize()))
+        (self.rows, self.bytes, crate::dump::hex(&self.sha256.finalize()))
     }
 }
 

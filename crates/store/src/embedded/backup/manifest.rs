@@ -1,10 +1,10 @@
 //! The manifest of a backup: lines of words, so that a person and a shell can read it.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 
 use super::file::create_private;
+use crate::dump::hex;
 
 pub(super) struct Manifest {
     pub(super) schema: u32,
@@ -75,13 +75,6 @@ impl Manifest {
         }
         Err("its manifest has no end: the backup did not finish".into())
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Pairs of hex digits and nothing else: `u8::from_str_radix` takes a sign, too.
