@@ -25,7 +25,7 @@ use crate::{
     },
     config::{self, Config},
     connector::{self, Connector, Registry, WEBSOCKET_PATH, sweep},
-    files::Files,
+    files::{self, Files},
     link, metrics,
     ops::{self, Ops, Ready},
     presence,
@@ -40,8 +40,6 @@ use crate::{
 pub const ADMIN_SOCKET: &str = "admin.sock";
 /// The database's folder in the data folder.
 const DATABASE: &str = "db";
-/// The folder of files in the data folder.
-const FILES: &str = "files";
 
 /// A whole server in one process, bound and ready to run.
 pub struct Node {
@@ -104,7 +102,7 @@ impl Node {
         let meta = store.meta().await?;
         check_master_key(&*store, &secrets).await?;
 
-        let files = open_files(&config, free_space)?;
+        let files = open_files(&config, free_space).await?;
         let queue = Arc::new(Queue::default());
         let registry = Arc::new(Registry::default());
         let swept = config.store.url.is_some().then(|| registry.clone());
@@ -276,10 +274,18 @@ async fn open_store(config: &Config, free_space: FreeSpace) -> anyhow::Result<Ar
     Ok(Arc::new(store))
 }
 
-fn open_files(config: &Config, free_space: FreeSpace) -> anyhow::Result<Files> {
-    let path = files_folder(&config.node.data_dir);
+/// `free_space` tells of the data folder's disk; a folder elsewhere has its own.
+async fn open_files(config: &Config, free_space: FreeSpace) -> anyhow::Result<Files> {
+    let settings = &config.files;
+    settings.check(&config.store).map_err(|(key, why)| anyhow::anyhow!("{key} {why}"))?;
+    if let Some(bucket) = &settings.store {
+        let files = Files::in_bucket(settings.clone(), bucket).await;
+        return files.with_context(|| format!("files.store = {bucket}"));
+    }
+    let path = files::folder(config);
+    let free_space = settings.path.clone().map_or(free_space, embedded::free_space_of);
     let floor = (free_space, config.store.disk_floor_bytes);
-    Files::open(&path, config.files.clone(), floor)
+    Files::in_folder(&path, settings.clone(), floor)
         .with_context(|| format!("the folder of files, {}", path.display()))
 }
 
@@ -299,11 +305,6 @@ fn advertise(config: &config::Connector, bound: SocketAddr) -> rest::Connector {
 /// The database of a data folder.
 pub fn database(data_dir: &Path) -> PathBuf {
     data_dir.join(DATABASE)
-}
-
-/// The folder of files of a data folder.
-pub fn files_folder(data_dir: &Path) -> PathBuf {
-    data_dir.join(FILES)
 }
 
 /// The admin socket of a data folder.

@@ -67,6 +67,10 @@ impl Server {
         let database = Database::elsewhere();
         config.store.url = database.as_ref().map(|database| StoreUrl::new(database.url()));
         change(&mut config);
+        if config.store.url.is_some() && config.files.path.is_none() {
+            config.files.shared = true;
+            config.files.path = Some(config.node.data_dir.join("files"));
+        }
         let free_bytes = Arc::new(AtomicU64::new(u64::MAX));
         let node = bind(&config, &secrets, &free_bytes).await;
         let addresses = node.addresses().clone();
@@ -84,10 +88,11 @@ impl Server {
         Self { site, config, secrets, free_bytes, _database: database, running }
     }
 
-    /// Starts another one on the same database, with the same secrets.
+    /// Starts another one on the same database and files, with the same secrets.
     pub(crate) async fn start_beside(&self) -> Self {
-        let (url, secrets) = (self.config.store.url.clone(), self.secrets.clone());
-        Self::start_as(secrets, |config| config.store.url = url).await
+        let (url, files) = (self.config.store.url.clone(), self.config.files.clone());
+        let change = |config: &mut Config| (config.store.url, config.files) = (url, files);
+        Self::start_as(self.secrets.clone(), change).await
     }
 
     /// For tests that send more than a person types.

@@ -8,70 +8,31 @@ use std::{
     io::{self, ErrorKind},
     os::unix::fs::FileExt as _,
     sync::Arc,
-    time::Duration,
 };
 
 use anser_proto::Code;
-use axum::body::Body;
-use futures_util::StreamExt as _;
 use tokio::task::JoinHandle;
 
-use super::{Files, Writing, open_or_make};
+use super::{Folder, blocking, open_or_make};
+use crate::files::{Append, Appended, Writing, incoming::Incoming};
 
-/// What comes for a file.
-pub(crate) struct Append {
-    /// Who writes.
-    pub(crate) writing: Writing,
-    /// Where the bytes begin: the file's length.
-    pub(crate) offset: u64,
-    /// Where the file ends.
-    pub(crate) size: u64,
-    /// The bytes.
-    pub(crate) body: Body,
-}
-
-/// What became of it.
-pub(crate) struct Appended {
-    /// How many bytes the file has now, all of them synced.
-    pub(crate) offset: u64,
-    /// Why not all bytes that were sent are among them.
-    pub(crate) cut: Option<Code>,
-}
-
-impl Files {
+impl Folder {
     /// Writes what comes until it ends, breaks, or is too much; then syncs. What came is kept,
     /// however it ended.
-    ///
-    /// # Errors
-    /// A write or a sync failed: what is on disk is not known any more.
-    pub(crate) async fn append(&self, append: Append) -> io::Result<Appended> {
+    pub(in crate::files) async fn append(&self, append: Append) -> io::Result<Appended> {
         let Append { writing, offset, size, body } = append;
         let mut tail = Tail::open(self, writing, offset).await?;
-        let mut pieces = body.into_data_stream();
-        let mut cut = None;
-        let mut room = size - offset;
-        while cut.is_none() {
-            match tokio::time::timeout(SILENCE_MAX, pieces.next()).await {
-                Ok(Some(Ok(piece))) if piece.len() as u64 > room => {
-                    cut = Some(Code::PayloadTooLarge);
-                }
-                Ok(Some(Ok(piece))) => {
-                    room -= piece.len() as u64;
-                    tail.buffer.extend_from_slice(&piece);
-                    if tail.buffer.len() >= WRITE_BYTES {
-                        cut = tail.write(self).await?;
-                    }
-                }
-                Ok(None) => break,
-                Ok(Some(Err(_))) => cut = Some(Code::Malformed),
-                Err(_) => cut = Some(Code::TimedOut),
+        let mut incoming = Incoming::new(body, size - offset);
+        let mut is_full = false;
+        while !is_full && let Some(piece) = incoming.next().await {
+            tail.buffer.extend_from_slice(&piece);
+            if tail.buffer.len() >= WRITE_BYTES {
+                is_full = !tail.write(self).await?;
             }
         }
-        if cut != Some(Code::DiskFull) {
-            cut = tail.write(self).await?.or(cut);
-        }
-        let (offset, is_full) = tail.finish().await?;
-        Ok(Appended { offset, cut: if is_full { Some(Code::DiskFull) } else { cut } })
+        is_full = is_full || !tail.write(self).await?;
+        let offset = tail.finish(&mut is_full).await?;
+        Ok(Appended { offset, cut: if is_full { Some(Code::DiskFull) } else { incoming.cut } })
     }
 }
 
@@ -104,9 +65,9 @@ struct Written {
 }
 
 impl Tail {
-    async fn open(files: &Files, writing: Writing, offset: u64) -> io::Result<Self> {
-        let path = files.path(writing.id);
-        let file = Arc::new(super::blocking(move || open_or_make(&path)).await?);
+    async fn open(folder: &Folder, writing: Writing, offset: u64) -> io::Result<Self> {
+        let path = folder.file(writing.id());
+        let file = Arc::new(blocking(move || open_or_make(&path)).await?);
         Ok(Self {
             file,
             writing: Arc::new(writing),
@@ -119,14 +80,17 @@ impl Tail {
         })
     }
 
-    /// Begins to write the buffer, when the write before it is done. Tells why it can not.
-    async fn write(&mut self, files: &Files) -> io::Result<Option<Code>> {
+    /// Begins to write the buffer, when the write before it is done. Tells whether there is room.
+    async fn write(&mut self, folder: &Folder) -> io::Result<bool> {
         let spare = self.written().await?;
         self.sync_some().await?;
-        if self.is_full || !self.buffer.is_empty() && !files.has_room(self.buffer.len() as u64) {
-            return Ok(Some(Code::DiskFull));
+        if self.is_full {
+            return Ok(false);
         }
         if !self.buffer.is_empty() {
+            if !folder.has_room(self.buffer.len() as u64) {
+                return Ok(false);
+            }
             let buffer = std::mem::replace(&mut self.buffer, spare);
             let (file, held) = (Arc::clone(&self.file), Arc::clone(&self.writing));
             let offset = self.end;
@@ -135,7 +99,7 @@ impl Tail {
                 write(&file, offset, buffer)
             }));
         }
-        Ok(None)
+        Ok(true)
     }
 
     /// Waits for the write that runs. Gives memory to use again.
@@ -174,15 +138,16 @@ impl Tail {
         sync.await.map_err(io::Error::other)?
     }
 
-    /// Waits for all that runs, and syncs the rest. Tells where the file ends, and whether the disk
-    /// was full.
-    async fn finish(mut self) -> io::Result<(u64, bool)> {
+    /// Waits for all that runs, and syncs the rest. Tells where the file ends, and if the disk was
+    /// full.
+    async fn finish(mut self, is_full: &mut bool) -> io::Result<u64> {
         self.written().await?;
         // A sync that failed must be heard of, before another one could hide it.
         self.synced().await?;
         self.begin_sync();
         self.synced().await?;
-        Ok((self.end, self.is_full))
+        *is_full |= self.is_full;
+        Ok(self.end)
     }
 }
 
@@ -212,5 +177,3 @@ const WRITE_BYTES: usize = 256 * 1024;
 const SYNC_BYTES: u64 = 8 * 1024 * 1024;
 /// No more than this waits for the disk: what the next sync takes, and so do those of others.
 const UNSYNCED_BYTES_MAX: u64 = 32 * 1024 * 1024;
-/// An upload that is silent for so long is over; it goes on by another request.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
