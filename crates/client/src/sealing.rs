@@ -1,6 +1,6 @@
-//! The local side of an upload: reads a file, seals it piece by piece, and hashes what it read. Work
-//! on a disk and with a cipher, so it is done where it blocks nobody, and a little ahead of who
-//! takes the pieces.
+//! The local side of an upload: reads a file, seals it piece by piece, and hashes what it read.
+//! Work on a disk and with a cipher, so it is done where it blocks nobody, and a little ahead of
+//! who takes the pieces.
 
 use std::{
     fs::File as LocalFile,

@@ -1,8 +1,9 @@
-//! Uploads: takes one file after another to the server, request by request, and puts its message into
-//! the outbox when all of it is there. Runs beside the connection, and ends with it.
+//! Uploads: takes one file after another to the server, request by request, and puts its message
+//! into the outbox when all of it is there. Runs beside the connection, and ends with it.
 //!
 //! A request takes sealed pieces as long as it is short enough for people to see a progress; what
-//! follows is sealed meanwhile ([`crate::sealing`]). After a break it goes on from where the server is.
+//! follows is sealed meanwhile ([`crate::sealing`]). After a break it goes on from where the server
+//! is.
 
 use std::{
     sync::{

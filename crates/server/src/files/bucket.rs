@@ -1,5 +1,5 @@
-//! Files in an S3-compatible store: a file is a row of objects, each named by the offset at which its
-//! bytes begin.
+//! Files in an S3-compatible store: a file is a row of objects, each named by the offset at which
+//! its bytes begin.
 //!
 //! ```text
 //! PREFIX/FILE/0000000000000000   8 MiB

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anser_proto::{Code, FileId};
+use axum::body::Bytes;
 use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutMode, path::Path};
 use tokio::task::JoinHandle;
 
@@ -70,7 +71,7 @@ impl Tail<'_> {
         if self.cut.is_some() || self.begin > 0 && self.buffer.is_empty() {
             return;
         }
-        let bytes = std::mem::take(&mut self.buffer);
+        let bytes = Bytes::from(std::mem::take(&mut self.buffer));
         let path = self.bucket.part(self.id, self.begin);
         self.begin += bytes.len() as u64;
         let (objects, held) = (self.bucket.objects.clone(), Arc::clone(&self.writing));
@@ -98,13 +99,12 @@ impl Tail<'_> {
     }
 }
 
-/// Makes an object, once. One that is as long is this one: a try before this may have made it, and
-/// its answer got lost.
-async fn put(objects: &dyn ObjectStore, path: &Path, bytes: Vec<u8>) -> Result<(), Error> {
-    let length = bytes.len() as u64;
-    match objects.put_opts(path, bytes.into(), PutMode::Create.into()).await {
+/// Makes an object, once. One of the same bytes is this one: a try before this may have made it,
+/// and its answer got lost.
+async fn put(objects: &dyn ObjectStore, path: &Path, bytes: Bytes) -> Result<(), Error> {
+    match objects.put_opts(path, bytes.clone().into(), PutMode::Create.into()).await {
         Err(Error::AlreadyExists { path: told, source }) => {
-            let is_this = objects.head(path).await?.size == length;
+            let is_this = objects.get(path).await?.bytes().await? == bytes;
             if is_this { Ok(()) } else { Err(Error::AlreadyExists { path: told, source }) }
         }
         other => other.map(drop),
