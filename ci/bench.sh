@@ -35,8 +35,9 @@ uname -sr
 line send --pairs 100 --window 32 --seconds "$seconds" --with-store
 line send --pairs 100 --window 1 --seconds "$seconds"
 line send --pairs 5000 --window 1 --seconds "$seconds"
-line send --pairs 100 --rate 1000 --seconds "$seconds"
+line send --pairs 100 --rate 1000 --beside-files --seconds "$seconds"
 line send --pairs 100 --window 32 --seconds "$seconds" --transport ws
+line file
 line store --batch 256 --seconds "$seconds"
 line connect --connections 10000 --transport tcp
 line connect --connections 10000 --transport ws

@@ -17,6 +17,7 @@ here=$PWD/ci/third-party
 work=$(mktemp -d)
 passed=0 failed=0 skipped=0
 server=
+objects=
 echo_server=
 
 # Versions of what judges: a new one may judge differently, which should be its own change.
@@ -25,9 +26,10 @@ redocly_version=2.77.0
 check_jsonschema_version=0.39.0
 autobahn_version=25.10.1
 tus_version=4.3.1
+moto_version=5.2.5
 
 cleanup() {
-    for pid in $server $echo_server; do
+    for pid in $server $objects $echo_server; do
         kill "$pid" 2>/dev/null
         wait "$pid" 2>/dev/null
     done
@@ -152,6 +154,34 @@ tus() {
     else
         tail -n 20 "$work/tus.log"
         failed "$name" "$tus_version" "$(tail -n 1 "$work/tus.log")"
+    fi
+}
+
+# The same tus client and more, while the bytes of files are in a store of objects that others wrote.
+s3() {
+    local name="moto, as the S3-compatible store of files" told port
+    local moto=$tools/moto-$moto_version/bin
+    package python3 python3-venv || { not_run "$name" "there is no Python 3" && return; }
+    if [ ! -x "$moto/moto_server" ]; then
+        { python3 -m venv "$tools/moto-$moto_version" &&
+            "$moto/pip" install --quiet "moto[server]==$moto_version"; } >"$work/pip.log" 2>&1 ||
+            { not_run "$name" "moto $moto_version does not install" && return; }
+    fi
+    [ -d "$tools/npm-tus/node_modules/tus-js-client" ] ||
+        { not_run "$name" "tus-js-client does not install" && return; }
+    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    "$moto/moto_server" -H 127.0.0.1 -p "$port" >"$work/moto.log" 2>&1 &
+    objects=$!
+    for _ in $(seq 300); do
+        curl -sf -o /dev/null -X PUT "http://127.0.0.1:$port/anser-files" && break
+        sleep 0.1
+    done
+    if told=$(ANSER=$ANSER ENDPOINT=http://127.0.0.1:$port bash "$here/s3.sh" "$work" \
+        "$tools/npm-tus/node_modules/tus-js-client" 2>"$work/s3.log"); then
+        passed "$name" "$moto_version" "$told"
+    else
+        tail -n 20 "$work/s3.log" "$work/s3-server.log" "$work/moto.log"
+        failed "$name" "$moto_version" "$(tail -n 1 "$work/s3.log")"
     fi
 }
 
@@ -353,6 +383,7 @@ openapi_lint
 with_tokens
 without_tokens
 tus
+s3
 slow_http
 autobahn
 compose_file

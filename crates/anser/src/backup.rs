@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use anser_client::proto::rest::admin::{BackedUp, Backup};
 use anser_server::{
-    node,
+    config::Config,
+    files, node,
     secrets::{self, MasterKey},
 };
 use anser_store::embedded;
@@ -48,9 +49,7 @@ pub(crate) async fn backup(global: &Global, args: BackupArgs) -> Result {
     let done: BackedUp = Admin::of(global)?.post("/backup", &Backup { path }).await?;
     println!("{} rows, {} bytes in {}", done.rows, done.bytes, folder.display());
     println!("it does not hold the master key; export that once: anser config export-key FILE");
-    println!(
-        "it does not hold the bytes of files; copy the folder \"files\" of the data folder after it"
-    );
+    println!("it does not hold the bytes of files: {}", where_files_are(&global.load()?));
     Ok(())
 }
 
@@ -84,10 +83,25 @@ pub(crate) fn restore(global: &Global, args: &RestoreArgs) -> Result {
     }
     init::prepare(&config)?;
     println!("restored to {}, as a new epoch: every device gets a reset", data_dir.display());
-    println!(
-        "files are not in a backup: copy their folder to {} before the start, or they are gone",
-        node::files_folder(&data_dir).display()
-    );
+    println!("a backup does not hold the bytes of files: {}", where_files_belong(&config));
     println!("start with: anser serve --data-dir {}", data_dir.display());
     Ok(())
+}
+
+fn where_files_are(config: &Config) -> String {
+    match &config.files.store {
+        Some(bucket) => format!("they stay in {bucket}; keep it, or copy it after this"),
+        None => format!("copy the folder {} after this", files::folder(config).display()),
+    }
+}
+
+/// What to do so that the files of restored messages are found.
+pub(crate) fn where_files_belong(config: &Config) -> String {
+    match &config.files.store {
+        Some(bucket) => format!("they are looked for in {bucket}"),
+        None => format!(
+            "copy their folder to {} before the start, or they are gone",
+            files::folder(config).display()
+        ),
+    }
 }

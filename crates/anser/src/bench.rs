@@ -1,6 +1,7 @@
 //! `anser bench`: Anser measured by itself, with checks: a figure of a run that lost, doubled or
 //! reordered a message does not count, and the exit status says so.
 
+mod beside;
 mod connect;
 mod file;
 mod floor;

@@ -21,6 +21,7 @@ use anyhow::{Context as _, anyhow};
 use rustix::{fs::Mode, process::umask};
 
 use crate::{
+    backup::where_files_belong,
     failure::{Failure, Result},
     files,
     global::Global,
@@ -138,9 +139,9 @@ pub(crate) async fn import(global: &Global, args: ImportArgs) -> Result {
     let mut text = told(&summary, &format!("imported from {}", args.file.display()));
     text += &format!(
         "what was read back is the same; clients go on where they were\n\
-         files are not in it: their folder has to be at {}, or they are gone\n\
+         files are not in it: {}\n\
          start with: anser serve --data-dir {data_dir}\n",
-        node::files_folder(&config.node.data_dir).display(),
+        where_files_belong(&config),
     );
     output::print(&text)
 }

@@ -60,9 +60,9 @@ enum Command {
     /// Show and check the configuration; export the master key
     #[command(subcommand)]
     Config(config::Command),
-    /// Write a consistent copy of the running server's data
+    /// Write a consistent copy of the running server's data; the bytes of files are not in it
     Backup(backup::BackupArgs),
-    /// Make a new data folder from a backup
+    /// Make a new data folder from a backup, which holds no bytes of files
     Restore(backup::RestoreArgs),
     /// Write everything to a file, to move it to another store; this one serves no more
     Export(export::ExportArgs),

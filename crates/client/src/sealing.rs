@@ -1,17 +1,22 @@
-//! The local side of an upload: reads a file, seals it part by part, and hashes what it read. Work
-//! on a disk and with a cipher, so it is done where it blocks nobody.
+//! The local side of an upload: reads a file, seals it piece by piece, and hashes what it read.
+//! Work on a disk and with a cipher, so it is done where it blocks nobody, and a little ahead of
+//! who takes the pieces.
 
 use std::{
     fs::File as LocalFile,
-    io::{self, Read as _},
+    io::{self, Read as _, Seek as _, SeekFrom},
+    sync::{Arc, mpsc as std_mpsc},
+    task::{Context, Poll},
 };
 
 use anser_proto::seal::{
     Key,
-    file::{CHUNK_BYTES, SEALED_CHUNK_BYTES, Sealer},
+    file::{CHUNK_BYTES, SEALED_CHUNK_BYTES, Sealer, chunks},
 };
 use bytes::Bytes;
+use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -22,37 +27,70 @@ use crate::{
 /// A file that is being sealed, from its start to its end.
 pub(crate) struct Reader {
     file: LocalFile,
-    sealer: Sealer,
-    hash: Sha256,
     key: Key,
     size: u64,
-    /// The chunk that is read next.
-    chunk: u64,
+    hash: Sha256,
+    /// Chunks that are hashed. What is sealed a second time is not hashed a second time.
+    hashed: u64,
     plain: Vec<u8>,
 }
 
-/// Sealed bytes, and where in the sealed file they begin.
-pub(crate) struct Part {
-    start: u64,
-    bytes: Bytes,
+/// A file that is being sealed while its pieces are taken.
+pub(crate) struct Sealing {
+    pieces: Pieces,
+    reader: JoinHandle<Result<Reader>>,
 }
 
-impl Part {
-    pub(crate) fn end(&self) -> u64 {
-        self.start + self.bytes.len() as u64
-    }
+/// The sealed pieces, in order; a cheap clone, which takes from the same ones.
+#[derive(Clone)]
+pub(crate) struct Pieces(Arc<Mutex<mpsc::Receiver<Bytes>>>);
 
-    /// Its memory, for another part; empty when somebody still holds it.
-    pub(crate) fn recycle(self) -> Vec<u8> {
-        self.bytes.try_into_mut().map_or_else(|_| Vec::new(), Vec::from)
-    }
-
-    /// The bytes from an offset on; `None`: they are not in here, or none are left.
-    pub(crate) fn from(&self, offset: u64) -> Option<Bytes> {
-        let skip = usize::try_from(offset.checked_sub(self.start)?).ok()?;
-        (skip < self.bytes.len()).then(|| self.bytes.slice(skip..))
+impl Pieces {
+    /// The next piece; `None` at the file's end, and when it can not be read.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.0.lock().poll_recv(cx)
     }
 }
+
+impl Sealing {
+    /// The pieces.
+    pub(crate) fn pieces(&self) -> Pieces {
+        self.pieces.clone()
+    }
+
+    /// Ends it, wherever it is.
+    pub(crate) async fn end(self) -> Result<Reader> {
+        self.pieces.0.lock().close();
+        self.reader.await.map_err(given_up)?
+    }
+}
+
+/// The memory of a piece, which goes back to be used again: what is freed by one thread is not soon
+/// used by another.
+struct Lent {
+    bytes: Vec<u8>,
+    skip: usize,
+    back: std_mpsc::SyncSender<Vec<u8>>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.get(self.skip..).unwrap_or_default()
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // Nobody may want it any more.
+        let _ = self.back.try_send(std::mem::take(&mut self.bytes));
+    }
+}
+
+/// Chunks of a piece: 256 KiB, a write whose cost does not count.
+const PIECE_CHUNKS: usize = 4;
+/// Pieces that are sealed and not taken: enough for the sealing to go on while a request ends and
+/// the next one begins.
+const PIECES_MAX: usize = 16;
 
 impl Reader {
     /// Opens the file, if it is still the one that was to be sent.
@@ -61,42 +99,48 @@ impl Reader {
         blocking(move || {
             let file = LocalFile::open(&saved.path).map_err(failed)?;
             same(&file, &saved)?;
-            let sealer = Sealer::new(key.clone(), saved.size, 0);
             let (size, hash) = (saved.size, Sha256::new());
-            Ok(Self { file, sealer, hash, key, size, chunk: 0, plain: Vec::new() })
+            Ok(Self { file, key, size, hash, hashed: 0, plain: Vec::new() })
         })
         .await
     }
 
-    /// Seals about `wanted` bytes from an offset of the sealed file on; what is before it is only
-    /// hashed. Offsets never go back. The part is empty at the file's end. Its memory is that of an
-    /// earlier one: what is freed by one thread is not soon used by another.
-    pub(crate) async fn part(
-        mut self,
-        offset: u64,
-        wanted: usize,
-        mut sealed: Vec<u8>,
-    ) -> Result<(Self, Part)> {
-        blocking(move || {
-            let first = offset / SEALED_CHUNK_BYTES as u64;
-            while self.chunk < first {
-                self.sealer = Sealer::new(self.key.clone(), self.size, self.chunk + 1);
-                self.read(CHUNK_BYTES)?;
+    /// Seals the file from an offset of the sealed file on; what is before it is only hashed.
+    pub(crate) fn seal(mut self, offset: u64) -> Sealing {
+        let (sender, receiver) = mpsc::channel(PIECES_MAX);
+        let pieces = Pieces(Arc::new(Mutex::new(receiver)));
+        let reader = tokio::task::spawn_blocking(move || {
+            self.pieces(offset, &sender)?;
+            Ok(self)
+        });
+        Sealing { pieces, reader }
+    }
+
+    fn pieces(&mut self, offset: u64, to: &mpsc::Sender<Bytes>) -> Result<()> {
+        let mut chunk = offset / SEALED_CHUNK_BYTES as u64;
+        let skip = usize::try_from(offset % SEALED_CHUNK_BYTES as u64).unwrap_or(0);
+        self.hash_until(chunk)?;
+        self.file.seek(SeekFrom::Start(chunk * CHUNK_BYTES as u64)).map_err(failed)?;
+        let mut sealer = Sealer::new(self.key.clone(), self.size, chunk);
+        // One more than can be held elsewhere: in the channel, by who takes, and here.
+        let (back, spare) = std_mpsc::sync_channel::<Vec<u8>>(PIECES_MAX + 2);
+        let mut skip = skip;
+        while sealer.wanted().is_some() {
+            let mut bytes = spare.try_recv().unwrap_or_default();
+            bytes.clear();
+            bytes.reserve_exact(PIECE_CHUNKS * SEALED_CHUNK_BYTES);
+            for _ in 0..PIECE_CHUNKS {
+                let Some(wanted) = sealer.wanted() else { break };
+                self.read(chunk, wanted)?;
+                sealer.seal(&self.plain, &mut bytes);
+                chunk += 1;
             }
-            sealed.clear();
-            sealed.reserve_exact(wanted + SEALED_CHUNK_BYTES);
-            while sealed.len() < wanted
-                && let Some(bytes) = self.sealer.wanted()
-            {
-                self.read(bytes)?;
-                self.sealer.seal(&self.plain, &mut sealed);
+            let piece = Lent { bytes, skip: std::mem::take(&mut skip), back: back.clone() };
+            if to.blocking_send(Bytes::from_owner(piece)).is_err() {
+                return Ok(());
             }
-            let skip = usize::try_from(offset - first * SEALED_CHUNK_BYTES as u64).unwrap_or(0);
-            let bytes = Bytes::from(sealed);
-            let part = Part { start: offset, bytes: bytes.slice(skip.min(bytes.len())..) };
-            Ok((self, part))
-        })
-        .await
+        }
+        Ok(())
     }
 
     /// The SHA-256 of the whole file, if it did not change meanwhile.
@@ -104,22 +148,34 @@ impl Reader {
         let saved = saved.clone();
         blocking(move || {
             // All of it is on the server since an earlier try: it is only hashed then.
-            while let Some(bytes) = self.sealer.wanted() {
-                self.read(bytes)?;
-                self.sealer = Sealer::new(self.key.clone(), self.size, self.chunk);
-            }
+            self.hash_until(chunks(self.size))?;
             same(&self.file, &saved)?;
             Ok(self.hash.finalize().into())
         })
         .await
     }
 
-    /// Reads and hashes the next chunk.
-    fn read(&mut self, bytes: usize) -> Result<()> {
+    /// Hashes what is before a chunk.
+    fn hash_until(&mut self, chunk: u64) -> Result<()> {
+        if self.hashed < chunk {
+            self.file.seek(SeekFrom::Start(self.hashed * CHUNK_BYTES as u64)).map_err(failed)?;
+        }
+        while self.hashed < chunk {
+            let left = self.size - self.hashed * CHUNK_BYTES as u64;
+            let bytes = usize::try_from(left).map_or(CHUNK_BYTES, |left| left.min(CHUNK_BYTES));
+            self.read(self.hashed, bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a chunk, where the file is, and hashes it.
+    fn read(&mut self, chunk: u64, bytes: usize) -> Result<()> {
         self.plain.resize(bytes, 0);
         self.file.read_exact(&mut self.plain).map_err(failed)?;
-        self.hash.update(&self.plain);
-        self.chunk += 1;
+        if chunk == self.hashed {
+            self.hash.update(&self.plain);
+            self.hashed += 1;
+        }
         Ok(())
     }
 }
@@ -140,5 +196,9 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| Error::with(ErrorKind::File, "reading the file was given up", error))?
+    done.map_err(given_up)?
+}
+
+fn given_up(error: tokio::task::JoinError) -> Error {
+    Error::with(ErrorKind::File, "reading the file was given up", error)
 }

@@ -1,12 +1,14 @@
 //! The resolved configuration: one struct per concern. `keys` is the table of all keys, `load`
 //! reads them from file, environment and flags.
 
+mod files;
 mod keys;
 mod load;
 mod roles;
 #[cfg(test)]
 mod tests;
 
+pub use files::{Bucket, Files, Secret};
 pub use keys::{KEYS, Key};
 pub use load::{LoadError, Loader, Setting, Source, default_text, process_environment};
 pub use roles::Roles;
@@ -196,19 +198,6 @@ impl std::fmt::Debug for ServiceUrl {
     }
 }
 
-/// Files that messages name. They are in the folder `files` of the data folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Files {
-    /// Largest file, sealed.
-    pub bytes_max: u64,
-    /// All files of one user together, sealed.
-    pub user_bytes_max: u64,
-    /// A complete file that no message names is removed after this time.
-    pub unsent_kept: Duration,
-    /// An upload to which nothing was added for this time is removed.
-    pub unfinished_kept: Duration,
-}
-
 /// How long things are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retention {
@@ -299,17 +288,6 @@ impl Default for Presence {
 impl Default for Link {
     fn default() -> Self {
         Self { listen: SocketAddr::from(([127, 0, 0, 1], 7403)), advertise: None }
-    }
-}
-
-impl Default for Files {
-    fn default() -> Self {
-        Self {
-            bytes_max: 4 << 30,
-            user_bytes_max: 20 << 30,
-            unsent_kept: Duration::from_secs(7 * 24 * 3600),
-            unfinished_kept: Duration::from_secs(24 * 3600),
-        }
     }
 }
 

@@ -24,6 +24,7 @@ use crate::{
     },
     config::{self, Config},
     connector::{self, Connector, WEBSOCKET_PATH, sweep},
+    files::Files,
     metrics,
     ops::{self, Ops, Ready},
     queue::Partition,
@@ -33,7 +34,7 @@ use crate::{
     transfer::Transfer,
 };
 use shared::Shared;
-pub use shared::{WrongMasterKey, database, files_folder};
+pub use shared::{WrongMasterKey, database};
 
 /// The admin socket's name in the data folder.
 pub const ADMIN_SOCKET: &str = "admin.sock";
@@ -54,6 +55,7 @@ pub struct Node {
 struct Front {
     api: Api,
     admin: Admin,
+    files: Files,
 }
 
 /// Where a node listens; `None` for a role that it has not.
@@ -97,9 +99,11 @@ impl Node {
             cluster.advertise(own);
         }
         let transfer = roles.transfer.then(|| shared.transfer(&config));
-        let front = match roles.api {
-            true => Some(Front::bind(&config, &secrets, &shared, advertised).await?),
-            false => None,
+        let front = match &shared.files {
+            Some(files) => {
+                Some(Front::bind((&config, &secrets), &shared, files, advertised).await?)
+            }
+            None => None,
         };
         let ready = Ready::default();
         let listen = config.ops.listen;
@@ -142,11 +146,11 @@ impl Node {
                 jobs.spawn(cluster.renew(shared.registry.clone()));
             }
         }
-        if let Some(Front { api, admin }) = front {
+        if let Some(Front { api, admin, files }) = front {
             roles.spawn(api.run(stopped()));
             roles.spawn(admin.run(stopped()));
-            let (store, files) = (shared.store.clone(), shared.files.clone());
-            jobs.spawn(retention::run(store, files, config.retention.clone()));
+            let (store, kept) = (shared.store.clone(), config.retention.clone());
+            jobs.spawn(retention::run(store, files, kept));
         }
         let give_up = CancellationToken::new();
         let mut commits = tokio::spawn(commit(transfer, shared.partitions(), give_up.clone()));
@@ -199,9 +203,9 @@ impl Node {
 
 impl Front {
     async fn bind(
-        config: &Config,
-        secrets: &Secrets,
+        (config, secrets): (&Config, &Secrets),
         shared: &Shared,
+        files: &Files,
         own: Option<rest::Connector>,
     ) -> anyhow::Result<Self> {
         let registry = shared.registry.clone();
@@ -215,7 +219,7 @@ impl Front {
             connectors: connectors(shared, own),
             proxies: config.node.trusted_proxies.clone(),
             limits: limits(&config.connector),
-            files: shared.files.clone(),
+            files: files.clone(),
         };
         let api = Api::bind(&config.api, deps.clone()).await?;
         let deps = admin::Deps {
@@ -225,7 +229,7 @@ impl Front {
             connections,
         };
         let admin = Admin::bind(&admin_socket(&config.node.data_dir), deps)?;
-        Ok(Self { api, admin })
+        Ok(Self { api, admin, files: files.clone() })
     }
 }
 

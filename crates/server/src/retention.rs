@@ -76,7 +76,7 @@ pub(crate) async fn collect(store: &dyn Store, files: &Files, now_ms: u64) {
             let mut removed = Vec::new();
             for file in store.expire_files(expiry).await? {
                 // To one that has ended somebody can write for a little while.
-                if let Some(writing) = files.writing(file) {
+                if let Some(writing) = files.writing(file).await? {
                     files.remove(writing).await?;
                     removed.push(file);
                 }

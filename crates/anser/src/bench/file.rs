@@ -114,7 +114,7 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<Report> {
 }
 
 /// A device of a user, with its storage on disk as a person's is.
-async fn client(
+pub(super) async fn client(
     server: &OwnServer,
     user: &CreatedUser,
     storage: &Path,
@@ -131,7 +131,7 @@ async fn client(
 }
 
 /// Bytes that do not compress, should a file system try.
-fn make_source(path: &Path, bytes: u64) -> anyhow::Result<()> {
+pub(super) fn make_source(path: &Path, bytes: u64) -> anyhow::Result<()> {
     let mut file = File::create(path)?;
     let mut left = bytes;
     let mut buffer = vec![0; BUFFER_BYTES];

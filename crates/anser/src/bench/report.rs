@@ -24,6 +24,11 @@ impl Report {
         }
     }
 
+    /// What was set; null when nothing was.
+    pub(super) fn value(&self, key: &str) -> Value {
+        self.0.get(key).cloned().unwrap_or_default()
+    }
+
     pub(super) fn number(&self, key: &str) -> f64 {
         self.0.get(key).and_then(Value::as_f64).unwrap_or(0.0)
     }

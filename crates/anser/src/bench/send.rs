@@ -24,7 +24,7 @@ use serde_json::json;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
-    Transport, machine,
+    Transport, beside, machine,
     report::{Latencies, Report, per_second, rounded},
     sender,
     server::{OwnServer, SETTINGS},
@@ -64,6 +64,9 @@ pub(crate) struct Options {
     /// Also measure the store alone in the same run, and tell the share of it
     #[arg(long)]
     pub(crate) with_store: bool,
+    /// Measure once more while files of 256 MiB go up and come back, and tell the difference
+    #[arg(long, conflicts_with = "server")]
+    pub(crate) beside_files: bool,
     /// REST address of a running server to measure instead of an own one
     #[arg(long, requires = "admin_socket")]
     pub(crate) server: Option<String>,
@@ -120,6 +123,12 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<Report> {
     };
     let pairs = open_pairs(&server, options).await?;
     let mut report = measure(&server, pairs, options).await?;
+    if options.beside_files {
+        let pairs = open_pairs(&server, options).await?;
+        let moving = beside::Moving::start(&server).await?;
+        let with_files = measure(&server, pairs, options).await?;
+        beside::add(&mut report, &with_files, &moving.end().await?);
+    }
     report.set("data_filesystem", server.stop().await?);
     if options.with_store {
         let alone = store::Options { dir: options.dir.clone(), ..store::Options::default() };

@@ -4,6 +4,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
 use anser_client::proto::{ConversationId, UserId, rest::admin};
@@ -30,6 +31,8 @@ pub(super) struct OwnServer {
     connector: SocketAddr,
     status: admin::Status,
     admin: Admin,
+    /// Users that were made so far.
+    made: AtomicUsize,
 }
 
 impl OwnServer {
@@ -47,6 +50,7 @@ impl OwnServer {
             connector: addresses.connector,
             status: admin.get("/status").await?,
             admin,
+            made: AtomicUsize::new(0),
         })
     }
 
@@ -67,6 +71,7 @@ impl OwnServer {
             connector: connector.tcp.parse()?,
             status: admin.get("/status").await?,
             admin,
+            made: AtomicUsize::new(0),
         })
     }
 
@@ -103,8 +108,9 @@ impl OwnServer {
         &self,
         count: usize,
     ) -> anyhow::Result<Vec<admin::CreatedUser>> {
-        let tag = std::process::id();
-        let names: Vec<_> = (0..count).map(|number| format!("bench-{tag}-{number}")).collect();
+        let (tag, first) = (std::process::id(), self.made.fetch_add(count, Relaxed));
+        let numbers = first..first + count;
+        let names: Vec<_> = numbers.map(|number| format!("bench-{tag}-{number}")).collect();
         let mut devices = Vec::with_capacity(count);
         for names in names.chunks(admin::BATCH_MAX) {
             devices.extend(create(&self.admin, names).await?);

@@ -32,6 +32,8 @@ const SETTINGS: [(&str, &str); 7] = [
 ];
 /// A server that a fault should have ended is killed after this time.
 const DEATH_MAX: Duration = Duration::from_secs(10);
+/// Where a data folder has its files.
+const FILES: &str = "files";
 /// A start replays the journal; one that takes longer is a failure.
 const START_MAX: Duration = Duration::from_secs(60);
 /// How long a broken server may be started again before the run gives up.
@@ -289,7 +291,7 @@ impl Host {
         let why = String::from_utf8_lossy(&restored.stderr).into_owned();
         ensure!(restored.status.success(), "restoring a backup: {why}");
         if with_files {
-            fs::rename(node::files_folder(&old), node::files_folder(&self.data_dir))?;
+            fs::rename(old.join(FILES), self.data_dir.join(FILES))?;
         }
         fs::remove_dir_all(&old)?;
         fs::remove_dir_all(&backup.path)?;

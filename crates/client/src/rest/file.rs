@@ -1,16 +1,18 @@
 //! The calls about files: tus 1.0.0 for what goes out, ranges for what comes in.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use anser_proto::{Code, ConversationId, FileId};
 use bytes::Bytes;
-use reqwest::{Method, RequestBuilder, Response, header};
+use futures_util::Stream;
+use reqwest::{Body, Method, RequestBuilder, Response, header};
 
 use super::{Authorized, Rest};
 use crate::error::{Error, ErrorKind, Result};
 
-/// A part of an upload takes at most this long; parts are made small on a slow line.
-const PART_TIMEOUT: Duration = Duration::from_secs(120);
+/// A request of an upload as a whole: it ends by itself long before, and silence is bounded by who
+/// feeds it.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(3600);
 /// A download as a whole: silence is bounded by who reads it.
 const FILE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
@@ -30,14 +32,20 @@ impl Authorized {
         offset(&self.rest.answer(request).await?)
     }
 
-    /// Adds sealed bytes at an offset. Gives how many the server has on disk then.
-    pub(crate) async fn append_file(&self, id: FileId, at: u64, bytes: Bytes) -> Result<u64> {
+    /// Adds sealed bytes at an offset, as many as `body` gives. Gives how many the server has on
+    /// disk then.
+    pub(crate) async fn append_file(
+        &self,
+        id: FileId,
+        at: u64,
+        body: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    ) -> Result<u64> {
         let request = self
             .tus(Method::PATCH, &format!("/files/{id}"))
             .header("Upload-Offset", at)
             .header(header::CONTENT_TYPE, "application/offset+octet-stream")
-            .timeout(PART_TIMEOUT);
-        offset(&self.rest.answer(request.body(bytes)).await?)
+            .timeout(APPEND_TIMEOUT);
+        offset(&self.rest.answer(request.body(Body::wrap_stream(body))).await?)
     }
 
     /// Gives an upload up.

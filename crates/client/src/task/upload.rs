@@ -1,12 +1,22 @@
-//! Uploads: takes one file after another to the server, part by part, and puts its message into the
-//! outbox when all of it is there. Runs beside the connection, and ends with it.
+//! Uploads: takes one file after another to the server, request by request, and puts its message
+//! into the outbox when all of it is there. Runs beside the connection, and ends with it.
 //!
-//! At most two parts are in memory: one that is sent, and one that is sealed meanwhile.
+//! A request takes sealed pieces as long as it is short enough for people to see a progress; what
+//! follows is sealed meanwhile ([`crate::sealing`]). After a break it goes on from where the server
+//! is.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 use anser_proto::{Code, FileId, seal::file::sealed_bytes};
 use bytes::Bytes;
+use futures_util::stream;
 use tracing::debug;
 
 use super::{
@@ -20,19 +30,21 @@ use crate::{
     handle::SendHandle,
     model::{Outcome, Upload},
     outbox::Item,
-    sealing::{Part, Reader},
+    sealing::{Pieces, Reader},
     shared::seal,
     storage::SavedUpload,
     upload::UploadState,
 };
 
-/// Sealed bytes of a part, about: each costs the server a sync. Small at first, because the line
-/// may be slow.
-const PART_BYTES_MIN: usize = 64 * 1024;
-const PART_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// A part that went faster than this is followed by a larger one; slower than eight times this, by
-/// a smaller one.
-const PART_TIME: Duration = Duration::from_secs(1);
+/// Sealed bytes of a request, about. Each costs the server a sync that nothing overlaps, and tells
+/// how far the file is. Small at first, because the line may be slow.
+const REQUEST_BYTES_MIN: u64 = 64 * 1024;
+const REQUEST_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// A request ends after this time, however few bytes went out. One that sent all that it was to
+/// send is followed by a larger one.
+const REQUEST_TIME: Duration = Duration::from_secs(1);
+/// A line that takes nothing for so long, or a server that does not answer, is taken for broken.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// Why an upload does not end with a message.
 enum Broken {
@@ -99,31 +111,37 @@ impl Task {
         let (file, mut offset) = self.begin(saved).await?;
         let size = sealed_bytes(saved.size);
         let tell = |sent| upload.handle.tell(UploadState::Uploading { sent, size });
-        let mut wanted = PART_BYTES_MIN;
-        let (mut part, mut spare);
-        (reader, part) = reader.part(offset, wanted, Vec::new()).await.map_err(Broken::Never)?;
-        spare = Vec::new();
+        let (mut wanted, mut backoff) = (REQUEST_BYTES_MIN, Backoff::new(self.backoff));
         tell(offset);
         while offset < size {
-            let started = Instant::now();
-            let (sent, next) = tokio::join!(
-                self.send(file, offset, &part),
-                reader.part(part.end(), wanted, spare)
-            );
-            offset = sent?;
-            if offset < part.end() {
-                // What follows the hole would be refused: start again from where the server is.
-                return Err(Broken::Later(Error::new(ErrorKind::Unreachable, "a part was cut")));
-            }
-            let (now, following) = next.map_err(Broken::Never)?;
-            spare = std::mem::replace(&mut part, following).recycle();
-            reader = now;
-            tell(offset);
-            wanted = match started.elapsed() {
-                fast if fast < PART_TIME => (wanted * 2).min(PART_BYTES_MAX),
-                slow if slow > PART_TIME * 8 => (wanted / 2).max(PART_BYTES_MIN),
-                _ => wanted,
+            let (begun, sealing) = (offset, reader.seal(offset));
+            let broken = loop {
+                let flight = Flight::new(sealing.pieces(), wanted);
+                let sent = self.send(file, offset, &flight).await;
+                let taken = flight.taken.load(Relaxed);
+                let Ok(now) = sent else { break sent.err() };
+                if now != offset + taken || taken == 0 {
+                    offset = now;
+                    break None;
+                }
+                offset = now;
+                tell(offset);
+                if offset == size {
+                    break None;
+                }
+                wanted = (if taken < wanted { taken } else { taken * 4 })
+                    .clamp(REQUEST_BYTES_MIN, REQUEST_BYTES_MAX);
             };
+            // First, because a file that can not be read ends a request, too.
+            reader = sealing.end().await.map_err(Broken::Never)?;
+            if offset < size {
+                pause(broken, &mut backoff).await?;
+                offset = self.shared.authorized().file_offset(file).await.map_err(sorted)?;
+                if offset > begun {
+                    backoff = Backoff::new(self.backoff);
+                }
+                tell(offset);
+            }
         }
         let sha256 = reader.finish(saved).await.map_err(Broken::Never)?;
         self.queue(upload, file, sha256)
@@ -141,28 +159,18 @@ impl Task {
         Ok((file, 0))
     }
 
-    /// Sends a part; after a break, from where the server is. Gives where it is then.
-    async fn send(&self, file: FileId, mut offset: u64, part: &Part) -> Result<u64, Broken> {
-        let mut backoff = Backoff::new(self.backoff);
+    /// One request. Gives where the server is then.
+    async fn send(&self, file: FileId, offset: u64, flight: &Flight) -> Result<u64> {
+        let rest = self.shared.authorized();
+        let mut answer = std::pin::pin!(rest.append_file(file, offset, flight.body()));
         loop {
-            let rest = self.shared.authorized();
-            let Some(bytes) = part.from(offset) else { return Ok(offset) };
-            let error = match rest.append_file(file, offset, bytes).await {
-                Ok(offset) => return Ok(offset),
-                Err(error) => error,
-            };
-            debug!(%error, "a part of an upload broke");
-            let conflict = error.code() == Some(Code::OffsetConflict);
-            // A refused connection and one that broke on the way look alike: the offset tells.
-            if !conflict && !error.is_retryable() {
-                return Err(sorted(error));
+            let taken = flight.taken.load(Relaxed);
+            if let Ok(answer) = tokio::time::timeout(SILENCE_MAX, &mut answer).await {
+                return answer;
             }
-            if backoff.failures() >= PART_TRIES {
-                return Err(Broken::Later(error));
+            if flight.taken.load(Relaxed) == taken {
+                return Err(Error::new(ErrorKind::Unreachable, "the line takes nothing"));
             }
-            let wait = backoff.next(backoff::random());
-            tokio::time::sleep(wait).await;
-            offset = rest.file_offset(file).await.map_err(sorted)?;
         }
     }
 
@@ -206,6 +214,25 @@ impl Task {
     }
 }
 
+/// Waits after a request that broke, or gives up for now.
+async fn pause(broken: Option<Error>, backoff: &mut Backoff) -> Result<(), Broken> {
+    let error = broken.unwrap_or_else(|| {
+        Error::new(ErrorKind::Unreachable, "the server has other bytes than were sent")
+    });
+    debug!(%error, "a request of an upload broke");
+    let conflict = error.code() == Some(Code::OffsetConflict);
+    // A refused connection and one that broke on the way look alike: the offset tells.
+    if !conflict && !error.is_retryable() {
+        return Err(sorted(error));
+    }
+    if backoff.failures() >= TRIES_MAX {
+        return Err(Broken::Later(error));
+    }
+    let wait = backoff.next(backoff::random());
+    tokio::time::sleep(wait).await;
+    Ok(())
+}
+
 /// What an answer of the server means.
 fn sorted(error: Error) -> Broken {
     match error.code() {
@@ -217,5 +244,36 @@ fn sorted(error: Error) -> Broken {
     }
 }
 
-/// Tries of a part before all is looked at anew.
-const PART_TRIES: u32 = 8;
+/// What one request takes.
+struct Flight {
+    pieces: Pieces,
+    wanted: u64,
+    /// Bytes that went out, or are on their way.
+    taken: Arc<AtomicU64>,
+}
+
+impl Flight {
+    fn new(pieces: Pieces, wanted: u64) -> Self {
+        Self { pieces, wanted, taken: Arc::default() }
+    }
+
+    fn body(&self) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + 'static {
+        let (pieces, wanted, taken) = (self.pieces.clone(), self.wanted, self.taken.clone());
+        let started = Instant::now();
+        stream::poll_fn(move |cx| {
+            let is_over = taken.load(Relaxed) > 0 && started.elapsed() > REQUEST_TIME;
+            if is_over || taken.load(Relaxed) >= wanted {
+                return Poll::Ready(None);
+            }
+            pieces.poll(cx).map(|piece| {
+                piece.map(|piece| {
+                    taken.fetch_add(piece.len() as u64, Relaxed);
+                    Ok(piece)
+                })
+            })
+        })
+    }
+}
+
+/// Requests in a row that brought nothing, before all is looked at anew.
+const TRIES_MAX: u32 = 8;

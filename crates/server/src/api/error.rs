@@ -12,6 +12,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use crate::files::Failure;
+
 /// Result of a handler.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -68,6 +70,16 @@ impl From<StoreError> for Error {
             StoreError::Corrupt(_) => Code::Internal,
         };
         Self { cause: Some(error.to_string()), ..Self::plain(code) }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        let code = match &failure {
+            Failure::Disk(_) => Code::Internal,
+            Failure::Away(_) => Code::Unavailable,
+        };
+        Self { cause: Some(failure.to_string()), ..Self::plain(code) }
     }
 }
 

@@ -193,7 +193,7 @@ pub(super) async fn give_up(
     match app.store.end_file(caller.user, id).await? {
         EndFile::Ended => {
             // Its room is free at once. What fails here is done by the next round of retention.
-            if let Some(writing) = app.files.writing_soon(id).await
+            if let Ok(Some(writing)) = app.files.writing_soon(id).await
                 && app.files.remove(writing).await.is_ok()
             {
                 app.store.forget_files(vec![id]).await?;
@@ -233,9 +233,8 @@ pub(super) async fn fetch(
         let detail = format!("The file has {} bytes, sealed.", file.size);
         Error::new(Code::RangeInvalid, detail)
     })?;
-    let piece = app.files.read(id, range.clone()).await.map_err(Error::internal)?;
-    let piece = piece.ok_or_else(|| missing(&file))?;
-    let mut response = Body::from_stream(files::pieces(piece)).into_response();
+    let pieces = app.files.read(id, range.clone()).await?.ok_or_else(|| missing(&file))?;
+    let mut response = Body::from_stream(pieces).into_response();
     let mut set = |name, value: String| -> Result<()> {
         let value = HeaderValue::from_str(&value).map_err(Error::internal)?;
         response.headers_mut().insert(name, value);
@@ -255,7 +254,8 @@ pub(super) async fn fetch(
 
 /// Adds bytes at an offset and tells the store. Gives the offset then, and why it ended early.
 async fn append(app: &App, file: File, offset: u64, body: Body) -> Result<(u64, Option<Code>)> {
-    let writing = app.files.writing(file.id).ok_or_else(|| Error::plain(Code::UploadBusy))?;
+    let writing = app.files.writing(file.id).await?;
+    let writing = writing.ok_or_else(|| Error::plain(Code::UploadBusy))?;
     // Now, not before: a file that has ended meanwhile would be made anew, and nobody would know.
     let file = app.store.file(file.owner, file.id).await?.ok_or_else(unknown)?;
     let known = synced(app, &file).await?;
@@ -274,15 +274,32 @@ async fn append(app: &App, file: File, offset: u64, body: Body) -> Result<(u64, 
     let appended = match app.files.append(append).await {
         Ok(appended) => appended,
         Err(error) => {
-            // What is on disk is not known any more, and a second sync could lie about it.
-            app.store.end_file(file.owner, file.id).await?;
-            return Err(Error::internal(error));
+            if let files::Failure::Disk(_) = error {
+                // What is on disk is not known any more, and a second sync could lie about it.
+                app.store.end_file(file.owner, file.id).await?;
+            }
+            return Err(error.into());
         }
     };
+    if app.files.adds_unseen() {
+        ended_meanwhile(app, &file).await?;
+    }
     if appended.offset == file.size {
         complete(app, &file).await?;
     }
     Ok((appended.offset, appended.cut))
+}
+
+/// Another server may have ended the file and removed its bytes while some were added here: these
+/// would stay for ever.
+async fn ended_meanwhile(app: &App, file: &File) -> Result<()> {
+    if app.store.file(file.owner, file.id).await?.is_some() {
+        return Ok(());
+    }
+    if let Some(writing) = app.files.writing_soon(file.id).await? {
+        app.files.remove(writing).await?;
+    }
+    Err(unknown())
 }
 
 async fn complete(app: &App, file: &File) -> Result<()> {
@@ -300,7 +317,7 @@ async fn seen(app: &App, caller: Caller, id: FileId) -> Result<File> {
 
 /// How many bytes of a file are on disk.
 async fn synced(app: &App, file: &File) -> Result<u64> {
-    let bytes = app.files.synced_bytes(file.id).await.map_err(Error::internal)?;
+    let bytes = app.files.synced_bytes(file.id).await?;
     match (file.state, bytes) {
         (FileState::Incomplete, bytes) => Ok(bytes.unwrap_or(0).min(file.size)),
         (_, Some(bytes)) if bytes == file.size => Ok(bytes),

@@ -78,7 +78,8 @@ pub(crate) async fn serve<L: Listener>(
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_timeout)
-            .max_buf_size(HEADER_BYTES_MAX)
+            .max_header_size(HEADER_BYTES_MAX)
+            .max_buf_size(READ_BYTES_MAX)
             .serve_connection(TokioIo::new(Box::pin(io)), TowerToHyperService::new(service));
         let connection = graceful.watch(connection);
         tasks.spawn(async move {
@@ -94,5 +95,7 @@ pub(crate) async fn serve<L: Listener>(
     tasks.shutdown().await;
 }
 
-/// A request line with its headers, and hyper's read buffer. 8 KiB is hyper's least.
+/// A request line with its headers.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// hyper's buffer, which grows to this while bodies come quickly: files do.
+const READ_BYTES_MAX: usize = 128 * 1024;

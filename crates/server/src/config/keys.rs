@@ -10,7 +10,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{Config, Registration, ServiceUrl};
+use super::{Bucket, Config, Registration, Secret, ServiceUrl};
 use crate::proxy::TrustedProxies;
 
 /// One key.
@@ -28,6 +28,11 @@ pub struct Key {
 }
 
 impl Key {
+    /// Its value is shown to nobody.
+    pub(super) fn is_secret(&self) -> bool {
+        self.name.contains("secret")
+    }
+
     /// The environment variable that sets it.
     pub fn variable(&self) -> String {
         format!("ANSER_{}__{}", self.section, self.name).to_uppercase()
@@ -138,6 +143,20 @@ keys! {
     link.advertise = "\"\"", optional,
         "host:port by which the other nodes reach link.listen; empty: the listening address.";
 
+    files.store = "\"\"", bucket,
+        "s3://bucket/prefix in any S3-compatible store for the bytes of files; empty: a folder.";
+    files.path = "\"\"", optional_path,
+        "The folder of files, when files.store is empty; empty: \"files\" in the data folder.";
+    files.shared = "false", boolean,
+        "Several servers use files.path: one folder that is mounted on all of them, on a file system whose\nlocks (flock) hold between them. Needed with store.url, unless files are in files.store.";
+    files.s3_endpoint = "\"\"", optional,
+        "URL of the store, such as http://10.0.0.9:9000; empty: Amazon's for the region.";
+    files.s3_region = "\"us-east-1\"", text,
+        "Region of the bucket. Stores that have none take any.";
+    files.s3_access_key_id = "\"\"", text,
+        "Name of the key for the bucket.";
+    files.s3_secret_access_key = "\"\"", secret,
+        "The key itself. Better given by the variable than in this file.";
     files.bytes_max = "\"4 GiB\"", bytes,
         "Largest file that is taken, sealed (28 bytes more for each 64 KiB).";
     files.user_bytes_max = "\"20 GiB\"", bytes,
@@ -225,6 +244,28 @@ fn name(text: &str) -> Result<String, String> {
         return Err(format!("\"{text}\" is not a name of letters, digits, dots and hyphens"));
     }
     Ok(text.to_owned())
+}
+
+fn text(text: &str) -> Result<String, String> {
+    Ok(text.to_owned())
+}
+
+fn secret(text: &str) -> Result<Secret, String> {
+    Ok(Secret::new(text))
+}
+
+fn optional_path(text: &str) -> Result<Option<PathBuf>, String> {
+    Ok((!text.is_empty()).then(|| text.into()))
+}
+
+fn bucket(text: &str) -> Result<Option<Bucket>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let address = text.strip_prefix("s3://").map(|rest| rest.split_once('/').unwrap_or((rest, "")));
+    let address = address.filter(|(bucket, _)| !bucket.is_empty() && !bucket.contains('@'));
+    let (bucket, prefix) = address.ok_or("is not of the form s3://bucket/prefix")?;
+    Ok(Some(Bucket { bucket: bucket.into(), prefix: prefix.trim_end_matches('/').into() }))
 }
 
 fn list(text: &str) -> Result<Vec<String>, String> {

@@ -33,7 +33,7 @@ pub enum Source {
 pub struct Setting {
     /// `section.name`.
     pub key: String,
-    /// The text that was given, or the default's; a password in a URL is left out.
+    /// The text that was given, or the default's; passwords and keys are left out.
     pub value: String,
     /// Where it came from.
     pub source: Source,
@@ -200,6 +200,13 @@ impl Loader {
                 });
             }
         }
+        if config.node.roles.api {
+            config.files.check(&config.store).map_err(|(key, why)| LoadError::Value {
+                origin: "configuration".into(),
+                key: key.into(),
+                why: why.into(),
+            })?;
+        }
         Ok(config)
     }
 
@@ -213,7 +220,9 @@ impl Loader {
             key: key.path(),
             why,
         })?;
-        self.settings[index] = Setting { key: key.path(), value: without_password(value), source };
+        let hides = key.is_secret() && !value.is_empty();
+        let value = if hides { "…".into() } else { without_password(value) };
+        self.settings[index] = Setting { key: key.path(), value, source };
         Ok(())
     }
 }

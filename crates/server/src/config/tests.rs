@@ -100,6 +100,7 @@ fn the_password_of_the_store_is_not_shown() {
     let mut loader = Loader::default();
     let variable = ("ANSER_STORE__URL".to_owned(), url.to_owned());
     loader.environment([variable]).expect("a variable");
+    loader.text(SHARED, Path::new("anser.toml")).expect("a file");
     let settings = loader.settings();
     let shown = settings.iter().find(|setting| setting.key == "store.url").expect("a setting");
     assert_eq!(shown.value, "mysql://anser:…@db.example.com:3306/anser");
@@ -123,11 +124,48 @@ fn a_node_needs_the_shared_parts_of_its_roles() {
     let config = load(&with(one, &format!("{shared}{queue}")), &[]).expect("a connector");
     assert_eq!(config.node.roles.names(), ["connector"]);
     assert!(config.is_clustered());
-    assert!(load(&with("[\"api\"]", shared), &[]).is_ok(), "REST commits by itself");
+    let api = load(&with("[\"api\"]", &format!("{shared}{SHARED}")), &[]);
+    assert!(api.is_ok(), "REST commits by itself");
     assert!(load(&with("\"connector, transfer\"", shared), &[]).is_ok(), "and so do both");
     assert!(refusal(queue, &[]).contains("store.url is missing"));
     assert!(refusal(&with("[]", ""), &[]).contains("at least one"));
     assert!(refusal(&with("[\"master\"]", ""), &[]).contains("connector, transfer, api"));
     let wrong = refusal("[queue]\nurl = \"http://me:secret@host\"", &[]);
     assert!(wrong.contains("amqp://") && !wrong.contains("secret"), "{wrong}");
+}
+
+const SHARED: &str = "[files]\nshared = true\npath = \"/mnt/files\"";
+
+#[test]
+fn files_are_where_every_server_finds_them_or_the_start_is_refused() {
+    let mysql = ("ANSER_STORE__URL", "mysql://anser@db/anser");
+    let refused = refusal("", &[mysql]);
+    assert!(refused.contains("files.shared must be said"), "{refused}");
+    let refused = refusal("[files]\nshared = true", &[mysql]);
+    assert!(refused.contains("files.path must be set"), "{refused}");
+    let config = load(SHARED, &[mysql]).expect("a configuration").files;
+    assert_eq!((config.shared, config.path), (true, Some("/mnt/files".into())));
+    let s3 = [("ANSER_FILES__STORE", "s3://chat/files/"), mysql];
+    let refused = refusal("", &s3);
+    assert!(refused.contains("files.s3_access_key_id"), "{refused}");
+    let key = "[files]\ns3_access_key_id = \"anser\"\ns3_secret_access_key = \"hush\"";
+    let store = load(key, &s3).expect("a configuration").files.store.expect("a bucket");
+    assert_eq!((&*store.bucket, &*store.prefix), ("chat", "files"));
+    for wrong in ["chat", "s3://", "s3:///files", "s3://hush@chat", "https://chat"] {
+        let refused = refusal("", &[("ANSER_FILES__STORE", wrong)]);
+        assert!(refused.contains("s3://bucket/prefix") && !refused.contains("hush"), "{refused}");
+    }
+}
+
+#[test]
+fn the_key_of_the_store_of_files_is_not_shown() {
+    let mut loader = Loader::default();
+    let variable = |key: &str| (format!("ANSER_FILES__{key}"), "hush".to_owned());
+    loader.environment([variable("S3_SECRET_ACCESS_KEY")]).expect("a variable");
+    let shown = |setting: &&super::Setting| setting.key == "files.s3_secret_access_key";
+    let shown = loader.settings().iter().find(shown).expect("a setting").value.clone();
+    assert_eq!(shown, "…");
+    let config = loader.finish().expect("a configuration");
+    assert!(!format!("{config:?}").contains("hush"), "{config:?}");
+    assert_eq!(config.files.s3_secret_access_key.reveal(), "hush");
 }

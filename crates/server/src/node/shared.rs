@@ -18,7 +18,7 @@ use super::cluster::{Cluster, Parts};
 use crate::{
     config::Config,
     connector::{Neighbours, Registry},
-    files::Files,
+    files::{self, Files},
     link,
     queue::{Partition, Queue},
     secrets::Secrets,
@@ -27,8 +27,6 @@ use crate::{
 
 /// The database's folder in the data folder.
 const DATABASE: &str = "db";
-/// The folder of files in the data folder.
-const FILES: &str = "files";
 /// Commits at a time, each of other users, where the store is a server.
 const LANES: usize = 4;
 
@@ -41,7 +39,8 @@ pub struct WrongMasterKey;
 pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
     pub(super) epoch: String,
-    pub(super) files: Files,
+    /// Where there is an api.
+    pub(super) files: Option<Files>,
     /// Of the connector; closed at the end.
     pub(super) queue: Queue,
     /// The connections of this process.
@@ -69,7 +68,10 @@ impl Shared {
         let store = open_store(config, free_space.clone()).await?;
         let epoch = store.meta().await?.epoch;
         check_master_key(&*store, secrets).await?;
-        let files = open_files(config, free_space)?;
+        let files = match config.node.roles.api {
+            true => Some(open_files(config, free_space).await?),
+            false => None,
+        };
         let queue = Queue::new(match (&config.queue.url, &config.store.url) {
             (Some(_), _) => config.queue.partitions,
             (None, Some(_)) => LANES,
@@ -171,10 +173,18 @@ async fn open_store(config: &Config, free_space: FreeSpace) -> anyhow::Result<Ar
     Ok(Arc::new(store))
 }
 
-fn open_files(config: &Config, free_space: FreeSpace) -> anyhow::Result<Files> {
-    let path = files_folder(&config.node.data_dir);
+/// `free_space` tells of the data folder's disk; a folder elsewhere has its own.
+async fn open_files(config: &Config, free_space: FreeSpace) -> anyhow::Result<Files> {
+    let settings = &config.files;
+    settings.check(&config.store).map_err(|(key, why)| anyhow::anyhow!("{key} {why}"))?;
+    if let Some(bucket) = &settings.store {
+        let files = Files::in_bucket(settings.clone(), bucket).await;
+        return files.with_context(|| format!("files.store = {bucket}"));
+    }
+    let path = files::folder(config);
+    let free_space = settings.path.clone().map_or(free_space, embedded::free_space_of);
     let floor = (free_space, config.store.disk_floor_bytes);
-    Files::open(&path, config.files.clone(), floor)
+    Files::in_folder(&path, settings.clone(), floor)
         .with_context(|| format!("the folder of files, {}", path.display()))
 }
 
@@ -187,9 +197,4 @@ async fn check_master_key(store: &dyn Store, secrets: &Secrets) -> anyhow::Resul
 /// The database of a data folder.
 pub fn database(data_dir: &Path) -> PathBuf {
     data_dir.join(DATABASE)
-}
-
-/// The folder of files of a data folder.
-pub fn files_folder(data_dir: &Path) -> PathBuf {
-    data_dir.join(FILES)
 }

@@ -75,6 +75,10 @@ impl Server {
         let ground = Ground::wanted();
         ground.as_ref().inspect(|ground| ground.configure(&mut config));
         change(&mut config);
+        if config.store.url.is_some() && config.files.path.is_none() {
+            config.files.shared = true;
+            config.files.path = Some(config.node.data_dir.join("files"));
+        }
         let nodes = layout::nodes(&config);
         let site = Site {
             connector: config.connector.listen,
@@ -91,10 +95,11 @@ impl Server {
         server
     }
 
-    /// Starts another one on the same database, with the same secrets.
+    /// Starts another one on the same database and files, with the same secrets.
     pub(crate) async fn start_beside(&self) -> Self {
-        let (url, secrets) = (self.config.store.url.clone(), self.secrets.clone());
-        Self::start_as(secrets, |config| config.store.url = url).await
+        let (url, files) = (self.config.store.url.clone(), self.config.files.clone());
+        let change = |config: &mut Config| (config.store.url, config.files) = (url, files);
+        Self::start_as(self.secrets.clone(), change).await
     }
 
     /// For tests that send more than a person types.

@@ -1,7 +1,7 @@
 //! Uploads and downloads: each thing that can go wrong has its own answer, and bytes that came are
 //! kept.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use anser_proto::{Code, ConversationId, DeviceId, FileId, SessionId, wire};
 use anser_store::{Batch, Outcome, Record};
@@ -9,7 +9,8 @@ use axum::{
     body::{Body, Bytes},
     http::{HeaderMap, Request, header},
 };
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use object_store::{ObjectStore as _, ObjectStoreExt as _, memory::InMemory};
 use prost::Message as _;
 use serde_json::Value;
 
@@ -33,7 +34,10 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
-        let world = World::new();
+        Self::on(World::new()).await
+    }
+
+    async fn on(world: World) -> Self {
         let (alice, bob) = (world.person("alice").await, world.person("bob").await);
         let eve = world.person("eve").await;
         let chat = world.befriend(&alice, &bob).await;
@@ -340,7 +344,7 @@ async fn a_file_whose_bytes_are_missing_is_gone() {
 async fn one_request_writes_at_a_time() {
     let scene = Scene::new().await;
     let path = scene.upload(1000).await;
-    let writing = scene.world.files.writing(id(&path)).expect("nobody writes");
+    let writing = scene.world.files.writing(id(&path)).await.unwrap().expect("nobody writes");
     scene.add(&path, 0, bytes(10)).await.problem(Code::UploadBusy);
     assert_eq!(scene.offset(&path).await, 0, "asking is free");
     drop(writing);
@@ -352,16 +356,23 @@ async fn a_file_that_is_given_up_while_somebody_writes_is_removed_when_they_are_
     let scene = Scene::new().await;
     let path = scene.upload(1000).await;
     scene.add(&path, 0, bytes(10)).await.is_empty();
-    let writing = scene.world.files.writing(id(&path)).expect("nobody writes");
-    let late = async {
-        // It ends at once, and its bytes go when they may.
-        while scene.head(&path, &scene.alice).await.status == 200 {
-            tokio::task::yield_now().await;
+    let writing = scene.world.files.writing(id(&path)).await.unwrap().expect("nobody writes");
+    let mut given_up = std::pin::pin!(scene.delete(&path, &scene.alice));
+    let others = async {
+        // It ends at once, and its bytes go when they may, however much else happens.
+        while scene.head(&path, &scene.alice).await.status == 200 {}
+        for _ in 0..50 {
+            assert_eq!(scene.head(&path, &scene.alice).await.status, 404);
         }
-        assert!(scene.stored(&path).exists());
-        drop(writing);
     };
-    let (given_up, ()) = tokio::join!(scene.delete(&path, &scene.alice), late);
+    tokio::select! {
+        biased;
+        _ = &mut given_up => panic!("somebody writes"),
+        () = others => {}
+    }
+    assert!(scene.stored(&path).exists());
+    drop(writing);
+    let given_up = given_up.await;
     given_up.is_empty();
     assert!(!scene.stored(&path).exists());
 }
@@ -463,7 +474,7 @@ async fn what_nobody_names_is_removed_and_what_is_named_stays() {
     assert_eq!(scene.head(&partial, &scene.alice).await.status, 404);
     collect(7 * 24 - 1).await;
     assert_eq!(there(), [true, true, false]);
-    let writing = scene.world.files.writing(id(&whole)).expect("nobody writes");
+    let writing = scene.world.files.writing(id(&whole)).await.unwrap().expect("nobody writes");
     collect(7 * 24 + 1).await;
     assert_eq!(there(), [true, true, false], "not while somebody writes");
     drop(writing);
@@ -471,4 +482,35 @@ async fn what_nobody_names_is_removed_and_what_is_named_stays() {
     collect(100 * 365 * 24).await;
     assert_eq!(there(), [true, false, false]);
     assert!(scene.get(&named, &scene.bob, None).await.body == bytes(1000));
+}
+
+/// The same answers when files are in a store of objects.
+#[tokio::test]
+async fn files_in_a_store_of_objects_are_told_the_same() {
+    let objects = Arc::new(InMemory::new());
+    let scene = Scene::on(World::with_objects(objects.clone())).await;
+    let all = bytes(SIZE);
+    let path = scene.upload(SIZE).await;
+    scene.add(&path, 0, broken(all[..300_000].to_vec())).await.problem(Code::Malformed);
+    assert_eq!(scene.offset(&path).await, 300_000);
+    scene.add(&path, 5, all[5..].to_vec()).await.problem(Code::OffsetConflict);
+    scene.add(&path, 300_000, all[300_000..].to_vec()).await.is_empty();
+    scene.name(&path).await;
+    let got = scene.get(&path, &scene.bob, Some("bytes=299990-300009")).await;
+    assert_eq!(got.status, 206);
+    assert!(got.body == all[299_990..300_010]);
+    let lost = format!("files/{}/{:016}", id(&path), 300_000);
+    objects.delete(&lost.into()).await.unwrap();
+    scene.get(&path, &scene.bob, None).await.problem(Code::FileGone);
+    assert_eq!(scene.head(&path, &scene.alice).await.status, 410);
+
+    let whole = scene.whole(1000).await;
+    let now_ms = clock::now_ms() + 8 * 24 * 3_600_000;
+    retention::collect(&*scene.world.store, &scene.world.files, now_ms).await;
+    assert_eq!(scene.head(&whole, &scene.alice).await.status, 404);
+    let left: Vec<_> = objects.list(None).try_collect().await.unwrap();
+    assert_eq!(left.len(), 1, "what a message names stays: {left:?}");
+    let given_up = scene.whole(1000).await;
+    scene.delete(&given_up, &scene.alice).await.is_empty();
+    assert_eq!(objects.list(None).count().await, 1);
 }

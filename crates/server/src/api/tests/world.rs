@@ -97,7 +97,20 @@ impl World {
         Self::build(|_| {}, None)
     }
 
+    /// Files are in a store of objects.
+    pub(super) fn with_objects(objects: Arc<dyn object_store::ObjectStore>) -> Self {
+        Self::build_on(|_| {}, Some(SERVER_KEY), Some(objects))
+    }
+
     fn build(change: impl FnOnce(&mut config::Api), server_key: Option<&str>) -> Self {
+        Self::build_on(change, server_key, None)
+    }
+
+    fn build_on(
+        change: impl FnOnce(&mut config::Api),
+        server_key: Option<&str>,
+        objects: Option<Arc<dyn object_store::ObjectStore>>,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Embedded::open(Options {
             path: dir.path().join("store"),
@@ -112,7 +125,13 @@ impl World {
         let free_space: FreeSpace = Arc::new(move || probe.load(Relaxed));
         let limits =
             config::Files { bytes_max: 1_000_000, user_bytes_max: 2_000_000, ..Default::default() };
-        let files = Files::open(&dir.path().join("files"), limits, (free_space, 1000)).unwrap();
+        let files = match objects {
+            Some(objects) => Files::in_objects(objects, limits),
+            None => {
+                let folder = dir.path().join("files");
+                Files::in_folder(&folder, limits, (free_space, 1000)).unwrap()
+            }
+        };
         let bell = Arc::new(Bell::default());
         let mut config = config::Api { page_max: 5, logins_per_minute: 3, ..Default::default() };
         change(&mut config);

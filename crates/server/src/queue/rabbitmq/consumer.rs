@@ -34,7 +34,7 @@ use super::{
     balance::preferred,
     broker::{Broker, Session, Waits},
     codec::Message,
-    declare::{look_at, queue_name},
+    declare::queue_name,
     partition::Inbox,
 };
 use crate::{
@@ -204,12 +204,11 @@ impl Subscriber {
                     move_due.set(sleep(self.move_after()));
                 }
                 () = &mut move_due, if active.is_some() && !is_preferred => {
-                    if look_at(&channel, &self.queue).await?.consumer_count() > 1 {
-                        self.moves += 1;
-                        info!(queue = self.queue, "leaving a partition that prefers another node");
-                        return self.leave(&channel).await;
-                    }
-                    move_due.set(sleep(self.move_after()));
+                    // Whether the other one is subscribed RabbitMQ does not tell: of a queue with
+                    // one active consumer it counts the active one. If not, this one gets it back.
+                    self.moves += 1;
+                    info!(queue = self.queue, "leaving a partition that prefers another node");
+                    return self.leave(&channel).await;
                 }
             }
         }

@@ -4,34 +4,38 @@ use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _, sync::Arc};
 
 use anser_proto::FileId;
 use axum::body::Bytes;
-use futures_util::{Stream, stream};
+use futures_util::{
+    Stream, StreamExt as _,
+    stream::{self, BoxStream},
+};
 
-use super::{Files, blocking, found};
+use super::{Folder, blocking, found};
 
 /// A part of a file that is open.
-pub(crate) struct Piece {
+struct Piece {
     file: Arc<File>,
     range: Range<u64>,
 }
 
-impl Files {
+impl Folder {
     /// Opens a part of a file; `None`: it is not there, or shorter.
-    ///
-    /// # Errors
-    /// The disk fails.
-    pub(crate) async fn read(&self, id: FileId, range: Range<u64>) -> io::Result<Option<Piece>> {
-        let path = self.path(id);
+    pub(in crate::files) async fn read(
+        &self,
+        id: FileId,
+        range: Range<u64>,
+    ) -> io::Result<Option<BoxStream<'static, io::Result<Bytes>>>> {
+        let path = self.file(id);
         blocking(move || {
             let Some(file) = found(File::open(path))? else { return Ok(None) };
             let is_whole = file.metadata()?.len() >= range.end;
-            Ok(is_whole.then(|| Piece { file: Arc::new(file), range }))
+            let piece = Piece { file: Arc::new(file), range };
+            Ok(is_whole.then(|| pieces(piece).boxed()))
         })
         .await
     }
 }
 
-/// The bytes, as fast as they are taken and no faster.
-pub(crate) fn pieces(piece: Piece) -> impl Stream<Item = io::Result<Bytes>> + Send {
+fn pieces(piece: Piece) -> impl Stream<Item = io::Result<Bytes>> + Send {
     stream::try_unfold(piece, |Piece { file, range }| async move {
         if range.is_empty() {
             return Ok(None);

@@ -1,0 +1,80 @@
+//! A folder that servers share, and a file that grows while it is looked at.
+
+use std::{path::Path, sync::Arc};
+
+use anser_proto::{Code, FileId};
+use axum::body::{Body, Bytes};
+use futures_util::stream;
+use tokio::sync::mpsc;
+
+use crate::{
+    config,
+    files::{Append, Files},
+};
+
+const ID: FileId = FileId(0x107);
+
+/// One of the servers that share a folder.
+fn server(folder: &Path) -> Files {
+    let config = config::Files { shared: true, ..config::Files::default() };
+    Files::in_folder(folder, config, (Arc::new(|| u64::MAX), 0)).unwrap()
+}
+
+#[tokio::test]
+async fn one_server_writes_to_a_file_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (server(folder.path()), server(folder.path()));
+    let writing = one.writing(ID).await.unwrap().expect("nobody writes");
+    assert!(other.writing(ID).await.unwrap().is_none());
+    assert!(one.writing(ID).await.unwrap().is_none());
+    assert!(other.writing(FileId(0x207)).await.unwrap().is_some(), "another file");
+    let body = Body::from("some bytes");
+    let done = one.append(Append { writing, offset: 0, size: 10, body }).await.unwrap();
+    assert_eq!((done.offset, done.cut), (10, None));
+    let writing = other.writing(ID).await.unwrap().expect("the other is done");
+    assert!(one.writing(ID).await.unwrap().is_none());
+    other.remove(writing).await.unwrap();
+    assert_eq!(one.synced_bytes(ID).await.unwrap(), None);
+    assert!(one.writing(ID).await.unwrap().is_some());
+    let locks = std::fs::read_dir(folder.path().join("locks")).unwrap();
+    assert_eq!(locks.count(), 0, "none is left");
+}
+
+/// What a server that was killed left is taken over.
+#[tokio::test]
+async fn a_lock_ends_with_its_holder() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("locks")).unwrap();
+    std::fs::write(folder.path().join("locks").join(ID.to_string()), "").unwrap();
+    assert!(server(folder.path()).writing(ID).await.unwrap().is_some());
+}
+
+/// Long enough for several syncs while more comes.
+#[tokio::test]
+async fn what_is_told_while_more_comes_is_a_right_beginning() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = server(folder.path());
+    let all: Vec<u8> = (0..50_000_017_u32).map(|at| (at % 251) as u8).collect();
+    let (give, taken) = mpsc::channel::<std::io::Result<Bytes>>(1);
+    let body = stream::unfold(taken, async |mut taken| Some((taken.recv().await?, taken)));
+    let writing = files.writing(ID).await.unwrap().expect("nobody writes");
+    let size = all.len() as u64 + 1;
+    let append = Append { writing, offset: 0, size, body: Body::from_stream(body) };
+    let appending = tokio::spawn({
+        let files = files.clone();
+        async move { files.append(append).await.unwrap() }
+    });
+    let mut told = 0;
+    for piece in all.chunks(1_000_003) {
+        give.send(Ok(Bytes::copy_from_slice(piece))).await.unwrap();
+        let now = files.synced_bytes(ID).await.unwrap().unwrap_or(0);
+        assert!(now >= told, "it does not shrink");
+        told = now;
+    }
+    assert!(told > 0);
+    give.send(Err(std::io::Error::other("cut"))).await.unwrap();
+    let done = appending.await.unwrap();
+    assert_eq!((done.offset, done.cut), (all.len() as u64, Some(Code::Malformed)));
+    let stored = std::fs::read(folder.path().join("07").join(ID.to_string())).unwrap();
+    assert!(stored == all);
+}

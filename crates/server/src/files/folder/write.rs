@@ -1,0 +1,179 @@
+//! Appending what comes to a file.
+//!
+//! Three things overlap: the next bytes come, those before them are written, and those before these
+//! are synced. What is told, and what is there after a crash, is what is synced.
+
+use std::{
+    fs::File,
+    io::{self, ErrorKind},
+    os::unix::fs::FileExt as _,
+    sync::Arc,
+};
+
+use anser_proto::Code;
+use tokio::task::JoinHandle;
+
+use super::{Folder, blocking, open_or_make};
+use crate::files::{Append, Appended, Writing, incoming::Incoming};
+
+impl Folder {
+    /// Writes what comes until it ends, breaks, or is too much; then syncs. What came is kept,
+    /// however it ended.
+    pub(in crate::files) async fn append(&self, append: Append) -> io::Result<Appended> {
+        let Append { writing, offset, size, body } = append;
+        let mut tail = Tail::open(self, writing, offset).await?;
+        let mut incoming = Incoming::new(body, size - offset);
+        let mut is_full = false;
+        while !is_full && let Some(piece) = incoming.next().await {
+            tail.buffer.extend_from_slice(&piece);
+            if tail.buffer.len() >= WRITE_BYTES {
+                is_full = !tail.write(self).await?;
+            }
+        }
+        is_full = is_full || !tail.write(self).await?;
+        let offset = tail.finish(&mut is_full).await?;
+        Ok(Appended { offset, cut: if is_full { Some(Code::DiskFull) } else { incoming.cut } })
+    }
+}
+
+/// The end of a file that grows.
+struct Tail {
+    file: Arc<File>,
+    /// A write that still runs when the request is given up must keep others away.
+    writing: Arc<Writing>,
+    /// What is not being written yet.
+    buffer: Vec<u8>,
+    /// The write that runs, if the last one was not waited for.
+    write: Option<JoinHandle<io::Result<Written>>>,
+    /// What the last write that was waited for left.
+    end: u64,
+    is_full: bool,
+    /// The sync that runs, if the last one was not waited for.
+    sync: Option<JoinHandle<io::Result<()>>>,
+    /// What is synced when that sync is done.
+    syncing: u64,
+}
+
+/// What a write did.
+struct Written {
+    /// Where the file ends now.
+    end: u64,
+    /// Not all of it fit on the disk.
+    is_full: bool,
+    /// Empty, to be used again.
+    buffer: Vec<u8>,
+}
+
+impl Tail {
+    async fn open(folder: &Folder, writing: Writing, offset: u64) -> io::Result<Self> {
+        let path = folder.file(writing.id());
+        let file = Arc::new(blocking(move || open_or_make(&path)).await?);
+        Ok(Self {
+            file,
+            writing: Arc::new(writing),
+            buffer: Vec::new(),
+            write: None,
+            end: offset,
+            is_full: false,
+            sync: None,
+            syncing: offset,
+        })
+    }
+
+    /// Begins to write the buffer, when the write before it is done. Tells whether there is room.
+    async fn write(&mut self, folder: &Folder) -> io::Result<bool> {
+        let spare = self.written().await?;
+        self.sync_some().await?;
+        if self.is_full {
+            return Ok(false);
+        }
+        if !self.buffer.is_empty() {
+            if !folder.has_room(self.buffer.len() as u64) {
+                return Ok(false);
+            }
+            let buffer = std::mem::replace(&mut self.buffer, spare);
+            let (file, held) = (Arc::clone(&self.file), Arc::clone(&self.writing));
+            let offset = self.end;
+            self.write = Some(tokio::task::spawn_blocking(move || {
+                let _held = held;
+                write(&file, offset, buffer)
+            }));
+        }
+        Ok(true)
+    }
+
+    /// Waits for the write that runs. Gives memory to use again.
+    async fn written(&mut self) -> io::Result<Vec<u8>> {
+        let Some(write) = self.write.take() else { return Ok(Vec::new()) };
+        let Written { end, is_full, buffer } = write.await.map_err(io::Error::other)??;
+        (self.end, self.is_full) = (end, is_full);
+        Ok(buffer)
+    }
+
+    /// Begins a sync when enough is written; waits for the one before it only when that is late.
+    async fn sync_some(&mut self) -> io::Result<()> {
+        let unsynced = self.end - self.syncing;
+        if unsynced < SYNC_BYTES {
+            return Ok(());
+        }
+        let runs = self.sync.as_ref().is_some_and(|sync| !sync.is_finished());
+        if !runs || unsynced >= UNSYNCED_BYTES_MAX {
+            self.synced().await?;
+            self.begin_sync();
+        }
+        Ok(())
+    }
+
+    fn begin_sync(&mut self) {
+        let (file, held) = (Arc::clone(&self.file), Arc::clone(&self.writing));
+        self.syncing = self.end;
+        self.sync = Some(tokio::task::spawn_blocking(move || {
+            let _held = held;
+            file.sync_data()
+        }));
+    }
+
+    async fn synced(&mut self) -> io::Result<()> {
+        let Some(sync) = self.sync.take() else { return Ok(()) };
+        sync.await.map_err(io::Error::other)?
+    }
+
+    /// Waits for all that runs, and syncs the rest. Tells where the file ends, and if the disk was
+    /// full.
+    async fn finish(mut self, is_full: &mut bool) -> io::Result<u64> {
+        self.written().await?;
+        // A sync that failed must be heard of, before another one could hide it.
+        self.synced().await?;
+        self.begin_sync();
+        self.synced().await?;
+        *is_full |= self.is_full;
+        Ok(self.end)
+    }
+}
+
+/// Writes a buffer at the file's end, `offset`.
+fn write(file: &File, offset: u64, mut buffer: Vec<u8>) -> io::Result<Written> {
+    let (end, is_full) = match file.write_all_at(&buffer, offset) {
+        Ok(()) => (offset + buffer.len() as u64, false),
+        // Some of it may be there: the length tells, and it is of the right bytes.
+        Err(error) if is_full(&error) => (file.metadata()?.len().max(offset), true),
+        Err(error) => return Err(error),
+    };
+    buffer.clear();
+    Ok(Written { end, is_full, buffer })
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
+    )
+}
+
+/// Bytes of one write: large enough that its cost does not count, small enough for thousands of
+/// uploads at a time.
+const WRITE_BYTES: usize = 256 * 1024;
+/// Bytes of one sync, while more come: a tenth of a second of a slow disk.
+const SYNC_BYTES: u64 = 8 * 1024 * 1024;
+/// No more than this waits for the disk: what the next sync takes, and so do those of others.
+const UNSYNCED_BYTES_MAX: u64 = 32 * 1024 * 1024;
