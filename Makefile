@@ -4,7 +4,7 @@ CARGO ?= cargo
 DATA  ?= data
 SEEDS ?= 20000
 
-.PHONY: run build dist test faults torture simulate fuzz third-party mutants bench clean
+.PHONY: run build cluster dist test faults torture simulate fuzz third-party mutants bench clean
 
 ## Build Anser and start it on ./data: make run
 run:
@@ -13,6 +13,10 @@ run:
 
 build:
 	$(CARGO) build --release --locked -p anser
+
+## A whole cluster on this machine, with services of its own, in $(DATA)/cluster: make cluster
+cluster: build
+	ci/cluster.sh $(DATA)/cluster
 
 ## A tarball and a Debian package in target/dist: make dist
 dist: build

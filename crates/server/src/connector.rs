@@ -40,6 +40,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, error, warn};
 
 pub use registry::Registry;
+pub(crate) use registry::SHARDS;
 pub use transport::WEBSOCKET_PATH;
 
 use crate::{

@@ -14,6 +14,7 @@ pub mod ops;
 pub mod retention;
 pub mod transfer;
 
+pub mod directory;
 pub mod link;
 pub mod presence;
 pub mod proxy;

@@ -4,9 +4,13 @@
 //! latency, never a message. In process it is a call into the registry; between processes it is
 //! gRPC.
 
+pub mod grpc;
+#[cfg(test)]
+pub(crate) mod network;
+
 use std::{sync::Arc, time::Instant};
 
-use anser_proto::{Code, DeviceId, NodeId, Seq, SessionId};
+use anser_proto::{Code, DeviceId, NodeId, Seq, SessionId, UserId};
 use anser_store::NewEntry;
 
 /// What a connector does with what it is told. Must not block.
@@ -14,6 +18,8 @@ pub trait Doorbell: Send + Sync + 'static {
     /// These rows were committed; ascending by seq within each user. `accepted`: when the oldest
     /// command behind them was read from its socket, if one was.
     fn deliver(&self, entries: Vec<NewEntry>, accepted: Option<Instant>);
+    /// The inboxes of these users have rows up to here, which are not told themselves.
+    fn grew(&self, heads: &[(UserId, Seq)]);
     /// Commands of this device up to `position` are applied.
     fn ack(&self, device: DeviceId, position: Seq);
     /// Something of this session was refused: it ends, unless a newer one took its place already.

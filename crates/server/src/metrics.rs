@@ -51,6 +51,17 @@ pub const BUILD_INFO: &str = "anser_build_info";
 pub const RETENTION_STOPPED: &str = "anser_retention_stopped";
 /// Counter.
 pub const PRUNED_ENTRIES_TOTAL: &str = "anser_pruned_entries_total";
+/// Counter: what the link told connectors of. Label `outcome`: `sent`; `shortened`, an entry of
+/// which only the number was kept; or `dropped`.
+pub const LINK_RINGS_TOTAL: &str = "anser_link_rings_total";
+/// Gauge: connectors that this node has a stream to.
+pub const LINK_STREAMS: &str = "anser_link_streams";
+/// Gauge: nodes that have a stream to this connector.
+pub const LINK_CALLERS: &str = "anser_link_callers";
+/// Gauge: 1 while Redis answers.
+pub const REDIS_UP: &str = "anser_redis_up";
+/// Counter: requests to Redis that failed, were late, or were not tried because it is away.
+pub const REDIS_FAILURES_TOTAL: &str = "anser_redis_failures_total";
 
 /// What was recorded in this process; a cheap clone.
 #[derive(Clone)]
@@ -130,6 +141,11 @@ fn describe() {
     describe_counter!(STORE_MESSAGES_TOTAL, "Messages stored");
     describe_gauge!(STORE_DISK_FREE_BYTES, "Free bytes on the data folder's file system");
     describe_gauge!(STORE_DISK_USED_BYTES, "Bytes of the database on disk");
+    describe_counter!(LINK_RINGS_TOTAL, "What connectors were told, by outcome");
+    describe_gauge!(LINK_STREAMS, "Connectors that this node has a stream to");
+    describe_gauge!(LINK_CALLERS, "Nodes that have a stream to this connector");
+    describe_gauge!(REDIS_UP, "1 while Redis answers");
+    describe_counter!(REDIS_FAILURES_TOTAL, "Requests to Redis that were not answered");
     describe_gauge!(BUILD_INFO, "Always 1; the label tells the version");
 }
 

@@ -130,7 +130,8 @@ impl Node {
         if let Some(connector) = connector {
             roles.spawn(connector.run(stopped()));
             if config.store.url.is_some() {
-                jobs.spawn(sweep::run(shared.store.clone(), shared.registry.clone()));
+                let (store, registry) = (shared.store.clone(), shared.registry.clone());
+                jobs.spawn(sweep::run(store, registry, shared.sweep_soon.clone()));
             }
         }
         if let Some(Front { api, admin }) = front {

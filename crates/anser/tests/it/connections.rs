@@ -97,7 +97,7 @@ async fn sigterm_says_go_away_finishes_and_exits_with_status_0() {
     }
     assert!(went_away, "GoAway comes before Close");
     let told = HashMap::from([(alice.device, sender.now().sent)]);
-    Audit::default().look(&server.data_dir(), &told).await;
+    Audit::default().look(server.open_store(), &told).await;
     server.start_again().await;
     sender.messages(500).await;
 }

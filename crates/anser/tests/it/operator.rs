@@ -13,6 +13,7 @@ use tokio::{io::AsyncWriteExt as _, process::Command};
 
 use crate::support::{
     audit::Audit,
+    layout,
     process::Process,
     raw::{Raw, push, send},
 };
@@ -78,8 +79,8 @@ async fn a_backup_is_restored_with_its_key_and_with_no_other() {
     assert!(ended(&run(restore(key_text)).await, 1).contains("exists"));
 
     assert!(server.terminate().await.success());
-    let now = Audit::default().look(&data_dir, &HashMap::new()).await;
-    let then = Audit::default().look(&restored, &HashMap::new()).await;
+    let now = Audit::default().look(layout::open_folder(&data_dir), &HashMap::new()).await;
+    let then = Audit::default().look(layout::open_folder(&restored), &HashMap::new()).await;
     assert_eq!(then[&bob.user].head + 1, now[&bob.user].head, "all up to the backup");
 }
 

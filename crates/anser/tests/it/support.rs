@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod database;
+pub(crate) mod layout;
 pub(crate) mod left_out;
 pub(crate) mod people;
 pub(crate) mod port;

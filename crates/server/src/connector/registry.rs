@@ -20,7 +20,7 @@ use super::{mailbox::Mailbox, sync::Mutex};
 use crate::link::Doorbell;
 
 /// Locks that the maps are split over: two cores rarely meet in one.
-pub(super) const SHARDS: usize = 16;
+pub(crate) const SHARDS: usize = 16;
 
 /// The connections of this process.
 #[derive(Default)]
@@ -80,6 +80,13 @@ impl Registry {
         }
     }
 
+    /// Puts a session in that no connection stands behind.
+    #[cfg(test)]
+    pub(crate) fn hold(&self, session: LiveSession) {
+        let mailbox = Mailbox::new(session.user, session.device, session.session);
+        self.online(&Arc::new(mailbox), usize::MAX).expect("there is room");
+    }
+
     /// Devices connected here.
     pub fn len(&self) -> usize {
         self.count.load(Ordering::Relaxed)
@@ -104,17 +111,14 @@ impl Registry {
     }
 
     /// The sessions of one shard, all of which together are all.
-    pub(super) fn sessions(&self, shard: usize) -> Vec<LiveSession> {
+    pub(crate) fn sessions(&self, shard: usize) -> Vec<LiveSession> {
         let devices = self.devices[shard].lock();
         devices.values().map(|mailbox| mailbox.live()).collect()
     }
 
     /// Tells sessions what a sweep found.
     pub(super) fn swept(&self, swept: Swept) {
-        for (user, head) in swept.heads {
-            let users = self.users[shard(user.0)].lock();
-            users.get(&user).into_iter().flatten().for_each(|mailbox| mailbox.tell(head));
-        }
+        self.grew(&swept.heads);
         for (one, code) in swept.over {
             self.refused((one.device, one.session), code);
         }
@@ -152,6 +156,13 @@ impl Doorbell for Registry {
         // Woken after all entries are in place: at most one wake per session and batch.
         for mailbox in rung {
             mailbox.wake();
+        }
+    }
+
+    fn grew(&self, heads: &[(UserId, Seq)]) {
+        for (user, head) in heads {
+            let users = self.users[shard(user.0)].lock();
+            users.get(user).into_iter().flatten().for_each(|mailbox| mailbox.tell(*head));
         }
     }
 

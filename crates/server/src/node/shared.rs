@@ -12,6 +12,7 @@ use anser_store::{
     mysql::Mysql,
 };
 use anyhow::Context as _;
+use tokio::sync::Notify;
 
 use crate::{
     config::Config,
@@ -45,6 +46,8 @@ pub(super) struct Shared {
     /// The connections of this process.
     pub(super) registry: Arc<Registry>,
     pub(super) link: link::Handle,
+    /// Told when many doorbells may have been lost.
+    pub(super) sweep_soon: Arc<Notify>,
     here: NodeId,
 }
 
@@ -67,7 +70,16 @@ impl Shared {
         let queue = Queue::new(if config.store.url.is_some() { LANES } else { 1 });
         let registry = Arc::new(Registry::default());
         let link = link::Handle::local(registry.clone());
-        Ok(Self { store, epoch, files, queue, registry, link, here: NodeId::random() })
+        Ok(Self {
+            store,
+            epoch,
+            files,
+            queue,
+            registry,
+            link,
+            sweep_soon: Arc::default(),
+            here: NodeId::random(),
+        })
     }
 
     /// A transfer to this store.

@@ -1,6 +1,6 @@
-//! What a batch needs: locked in the order of devices, conversations, members, inboxes, each by
-//! their keys, which is the order of every transaction of this engine. So two of them that want the
-//! same rows wait for each other, and rarely for ever; then the server undoes one of them.
+//! What a batch needs: locked in the order of devices, conversations, inboxes, each by their keys,
+//! which is the order of every transaction of this engine. So two of them that want the same rows
+//! wait for each other, and rarely for ever; then the server undoes one of them.
 
 use std::collections::BTreeSet;
 
@@ -151,11 +151,12 @@ fn conversations_sql(wanted: &str) -> String {
     )
 }
 
+/// Not locked: who changes a member has locked their conversation, and each statement reads what is
+/// committed.
 fn members_sql(wanted: &str) -> String {
     format!(
         "SELECT conversation, user, delivered_seq, read_seq, joined_at_seq FROM im_member \
-         FORCE INDEX (PRIMARY) WHERE conversation IN ({wanted}) \
-         ORDER BY conversation, user FOR UPDATE"
+         FORCE INDEX (PRIMARY) WHERE conversation IN ({wanted}) ORDER BY conversation, user"
     )
 }
 

@@ -204,8 +204,7 @@ async fn tell(
         push_entry(&mut set.heads, &mut entries, row);
     }
     let mut script = Script::default();
-    let moved = set.heads.iter().map(|(user, head)| (*user, *head));
-    inboxes_into(&mut script, moved, &entries);
+    inboxes_into(&mut script, &entries);
     tx.write(script).await?;
     Ok(entries)
 }

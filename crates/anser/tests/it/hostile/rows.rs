@@ -12,7 +12,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 
 use crate::support::{
-    database,
+    layout,
     process::Process,
     raw::{Raw, hello, push, send},
     server::{Account, Server},
@@ -82,7 +82,7 @@ async fn pushed(raw: &mut Raw, last: Seq) -> Vec<Bytes> {
 
 #[tokio::test]
 async fn inbox_rows_that_do_not_decode_are_pushed_in_their_places() {
-    if database::is_elsewhere("inbox_rows_that_do_not_decode_are_pushed_in_their_places") {
+    if layout::is_elsewhere("inbox_rows_that_do_not_decode_are_pushed_in_their_places") {
         return;
     }
     let mut server = Server::start().await;
@@ -107,7 +107,7 @@ async fn inbox_rows_that_do_not_decode_are_pushed_in_their_places() {
 /// Pushed whole it would end every connection of this user at the same place, for ever.
 #[tokio::test]
 async fn inbox_rows_larger_than_a_frame_do_not_hide_what_is_behind_them() {
-    if database::is_elsewhere("inbox_rows_larger_than_a_frame_do_not_hide_what_is_behind_them") {
+    if layout::is_elsewhere("inbox_rows_larger_than_a_frame_do_not_hide_what_is_behind_them") {
         return;
     }
     let mut server = Server::start().await;

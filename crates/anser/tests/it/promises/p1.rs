@@ -8,7 +8,7 @@ use anser_proto::{Code, ConversationId, DeviceId, Frame, Seq};
 
 use crate::support::{
     audit::Audit,
-    database,
+    layout,
     people::{Person, numbered},
     process::{Process, WITHOUT_RATE_LIMIT},
     proxy::Random,
@@ -117,12 +117,12 @@ async fn p1_kill_9_under_load_loses_doubles_and_reorders_nothing() {
         let count = round * PER_ROUND + random.within(1, PER_ROUND);
         crowd.acked(member, count as Seq).await;
         server.kill().await;
-        audit.look(&server.data_dir(), &crowd.told()).await;
+        audit.look(server.open_store(), &crowd.told()).await;
         server.start_again().await;
     }
     crowd.compare().await;
     assert!(server.terminate().await.success());
-    audit.look(&server.data_dir(), &crowd.told()).await;
+    audit.look(server.open_store(), &crowd.told()).await;
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn p1_kill_9_at_the_ack_keeps_the_command() {
         }
         sender.acked(position).await;
         server.kill().await;
-        audit.look(&server.data_dir(), &HashMap::from([(alice.device, position)])).await;
+        audit.look(server.open_store(), &HashMap::from([(alice.device, position)])).await;
         server.start_again().await;
     }
 }
@@ -154,7 +154,7 @@ async fn p1_a_server_that_is_told_to_stop_keeps_what_it_acked() {
         crowd.send(round);
         crowd.acked(round, (round * PER_ROUND + 10) as Seq).await;
         assert!(server.terminate().await.success());
-        audit.look(&server.data_dir(), &crowd.told()).await;
+        audit.look(server.open_store(), &crowd.told()).await;
         server.start_again().await;
     }
     crowd.compare().await;
@@ -162,7 +162,7 @@ async fn p1_a_server_that_is_told_to_stop_keeps_what_it_acked() {
 
 #[tokio::test]
 async fn p1_nothing_is_acked_that_a_full_disk_refuses() {
-    if database::is_elsewhere("p1_nothing_is_acked_that_a_full_disk_refuses") {
+    if layout::is_elsewhere("p1_nothing_is_acked_that_a_full_disk_refuses") {
         return;
     }
     let mut server = Server::start().await;
@@ -181,7 +181,7 @@ async fn p1_nothing_is_acked_that_a_full_disk_refuses() {
     }
     server.stop().await;
     let told = HashMap::from([(alice.device, 1)]);
-    Audit::default().look(server.data_dir(), &told).await;
+    Audit::default().look(server.open_store().await, &told).await;
 }
 
 #[tokio::test]
@@ -213,7 +213,7 @@ async fn p1_kill_9_while_the_disk_is_full_loses_nothing() {
     server.kill().await;
     assert_eq!(sender.now().sent, 10, "nothing was acked meanwhile");
     let told = HashMap::from([(alice.device, 10)]);
-    Audit::default().look(&server.data_dir(), &told).await;
+    Audit::default().look(server.open_store(), &told).await;
     server.configure("ANSER_STORE__DISK_FLOOR_BYTES", "1 KiB");
     server.start_again().await;
     receiver.messages(30).await;

@@ -8,7 +8,6 @@ use bytes::Bytes;
 
 use crate::support::{
     audit::Audit,
-    database,
     people::{PATIENCE, Person, numbered},
     process::{Process, WITHOUT_RATE_LIMIT},
     raw::{Raw, hello, push, send},
@@ -33,9 +32,6 @@ async fn rows(site: &Site, account: &Account) -> Vec<Bytes> {
 
 #[tokio::test]
 async fn p3_rows_are_exactly_one_to_head_after_concurrent_senders() {
-    if database::is_elsewhere("p3_rows_are_exactly_one_to_head_after_concurrent_senders") {
-        return;
-    }
     let mut server = Server::start_with(Server::without_rate_limit).await;
     let [bob, one, two, three] = server.accounts(["bob", "one", "two", "three"]).await;
     let mut receiver = View::of(Person::online(&server, &bob).await);
@@ -49,16 +45,13 @@ async fn p3_rows_are_exactly_one_to_head_after_concurrent_senders() {
     }
     receiver.messages(300).await;
     server.stop().await;
-    let inboxes = Audit::default().look(server.data_dir(), &HashMap::new()).await;
+    let inboxes = Audit::default().look(server.open_store().await, &HashMap::new()).await;
     assert_eq!(inboxes[&bob.user].floor, 1);
     assert!(inboxes[&bob.user].head >= 303, "300 messages and 3 relations");
 }
 
 #[tokio::test]
 async fn p3_rows_are_exactly_floor_to_head_after_pruning() {
-    if database::is_elsewhere("p3_rows_are_exactly_floor_to_head_after_pruning") {
-        return;
-    }
     let mut server = Server::start().await;
     let (alice, bob, chat) = server.friends().await;
     let mut sender = Raw::online(&server, &alice).await;
@@ -68,7 +61,7 @@ async fn p3_rows_are_exactly_floor_to_head_after_pruning() {
     sender.acked(40).await;
     server.stop().await;
     let mut audit = Audit::default();
-    let before = audit.look(server.data_dir(), &HashMap::new()).await;
+    let before = audit.look(server.open_store().await, &HashMap::new()).await;
     let head = before[&bob.user].head;
     assert_eq!((before[&bob.user].floor, head), (1, 41));
 
@@ -93,7 +86,7 @@ async fn p3_rows_are_exactly_floor_to_head_after_pruning() {
     let (mut receiver, _) = Raw::resume(&server, &bob, head, 0).await;
     assert_eq!(receiver.entry().await.0, head + 1, "numbers go on");
     server.stop().await;
-    let after = audit.look(server.data_dir(), &HashMap::new()).await;
+    let after = audit.look(server.open_store().await, &HashMap::new()).await;
     let bobs = &after[&bob.user];
     assert_eq!(bobs.head, head + 1);
     // The round of retention may have gone on while the new row came.

@@ -5,7 +5,7 @@ use anser_client::{MemoryStorage, Transport};
 use anser_proto::{ConversationId, Frame, Seq, wire};
 
 use crate::support::{
-    database,
+    layout,
     people::{Person, builder, numbered, session, storage},
     proxy::Proxy,
     raw::{Raw, hello, push, send},
@@ -192,7 +192,7 @@ async fn reset_and_online(site: &Site, view: &mut View) {
 
 #[tokio::test]
 async fn p5_a_restored_backup_resets_the_devices_and_they_go_on() {
-    if database::is_elsewhere("p5_a_restored_backup_resets_the_devices_and_they_go_on") {
+    if layout::is_elsewhere("p5_a_restored_backup_resets_the_devices_and_they_go_on") {
         return;
     }
     let mut server = Server::start().await;
@@ -225,8 +225,7 @@ async fn p5_a_restored_backup_resets_the_devices_and_they_go_on() {
 
 #[tokio::test]
 async fn p5_a_device_that_was_away_during_a_restore_gets_what_was_said_since() {
-    if database::is_elsewhere("p5_a_device_that_was_away_during_a_restore_gets_what_was_said_since")
-    {
+    if layout::is_elsewhere("p5_a_device_that_was_away_during_a_restore_gets_what_was_said_since") {
         return;
     }
     let mut server = Server::start().await;

@@ -5,7 +5,7 @@ use anser_client::SendState;
 use anser_proto::Code;
 
 use crate::support::{
-    database,
+    layout,
     people::{Person, numbered},
     raw::{Raw, push, send},
     server::Server,
@@ -87,7 +87,7 @@ async fn p9_a_flood_is_slowed_down_and_not_dropped() {
 
 #[tokio::test]
 async fn p9_a_full_disk_refuses_with_a_code_and_the_service_resumes() {
-    if database::is_elsewhere("p9_a_full_disk_refuses_with_a_code_and_the_service_resumes") {
+    if layout::is_elsewhere("p9_a_full_disk_refuses_with_a_code_and_the_service_resumes") {
         return;
     }
     let mut server = Server::start().await;

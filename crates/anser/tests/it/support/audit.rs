@@ -1,14 +1,10 @@
 //! Looks into the database of a server that is not running: what is there, whatever anybody was
 //! told.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, sync::Arc};
 
 use anser_proto::{ConversationId, DeviceId, Seq, UserId, wire, wire::entry::Kind};
-use anser_server::node;
-use anser_store::{
-    InboxPage, PageLimit, Store,
-    embedded::{Embedded, Options},
-};
+use anser_store::{InboxPage, PageLimit, Store};
 use bytes::Bytes;
 use prost::Message as _;
 
@@ -31,14 +27,13 @@ impl Audit {
     /// look, and what was acked to a device (`acked`) is applied, once, in order and for everybody.
     pub(crate) async fn look(
         &mut self,
-        data_dir: &Path,
+        store: Arc<dyn Store>,
         acked: &HashMap<DeviceId, Seq>,
     ) -> HashMap<UserId, Inbox> {
-        let store = Embedded::open(Options::new(node::database(data_dir))).expect("a database");
         let mut inboxes = HashMap::new();
         let mut histories = HashMap::new();
         for user in store.users(None, 10_000).await.expect("users") {
-            let (floor, rows) = self.rows(&store, user.id).await;
+            let (floor, rows) = self.rows(&*store, user.id).await;
             let head = floor + rows.len() as Seq - 1;
             let devices = store.devices(user.id).await.expect("devices");
             let positions = devices.iter().map(|device| (device.id, device.outbox_position));
@@ -60,7 +55,7 @@ impl Audit {
         inboxes
     }
 
-    async fn rows(&mut self, store: &Embedded, user: UserId) -> (Seq, Vec<wire::Entry>) {
+    async fn rows(&mut self, store: &dyn Store, user: UserId) -> (Seq, Vec<wire::Entry>) {
         let floor = match store.read_inbox(user, 0, PAGE).await.expect("a page") {
             InboxPage::BelowFloor { floor } => floor,
             InboxPage::Entries { .. } => 1,

@@ -24,13 +24,6 @@ impl Database {
         Some(database)
     }
 
-    /// One for a server in this process, where `ANSER_TEST_STORE=mysql` wants all of them so.
-    pub(crate) fn elsewhere() -> Option<Self> {
-        let engine = left_out::variable("ANSER_TEST_STORE")?;
-        assert_eq!(engine, "mysql", "ANSER_TEST_STORE is mysql or not set");
-        Self::new("a server on MySQL")
-    }
-
     /// Where it is, as `store.url` wants it.
     pub(crate) fn url(&self) -> String {
         format!("{}/{}", self.server.trim_end_matches('/'), self.name)
@@ -48,15 +41,6 @@ impl Database {
         };
         std::thread::spawn(work).join().expect("the server does as it is told");
     }
-}
-
-/// Whether the data is not in the folder that this test looks into, and says so.
-pub(crate) fn is_elsewhere(test: &str) -> bool {
-    let elsewhere = left_out::variable("ANSER_TEST_STORE").is_some();
-    if elsewhere {
-        left_out::say(&format!("{test} is of the embedded database"));
-    }
-    elsewhere
 }
 
 impl Drop for Database {

@@ -5,7 +5,10 @@ use std::{
     ops::Deref,
     path::PathBuf,
     process::{ExitStatus, Stdio},
+    sync::Arc,
 };
+
+use anser_store::Store;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
@@ -14,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{people::PATIENCE, port, site::Site};
+use super::{layout, people::PATIENCE, port, site::Site};
 
 /// A configuration for load: rates that no person types at.
 pub(crate) const WITHOUT_RATE_LIMIT: [(&str, &str); 2] = [
@@ -130,6 +133,11 @@ impl Process {
     /// The folder of its data.
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.site.folder().join("data")
+    }
+
+    /// Its data, while it does not run.
+    pub(crate) fn open_store(&self) -> Arc<dyn Store> {
+        layout::open_folder(&self.data_dir())
     }
 
     async fn spawn(&mut self, program: &[String]) {

@@ -11,26 +11,33 @@ use std::{
 
 use anser_proto::seal::Key;
 use anser_server::{
-    config::{Config, ServiceUrl},
+    config::Config,
     node::{self, Node},
     secrets::{MasterKey, Secrets},
 };
-use anser_store::embedded;
+use anser_store::{Store, embedded};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 pub(crate) use super::site::Account;
-use super::{database::Database, port, site::Site};
+use super::{
+    layout::{self, Ground},
+    port,
+    site::Site,
+};
 
 /// A running server with its own data folder.
 pub(crate) struct Server {
     site: Site,
     config: Config,
+    /// Of its processes, in the order of their start.
+    nodes: Vec<Config>,
     secrets: Secrets,
     free_bytes: Arc<AtomicU64>,
-    /// Its database where that is not in its folder.
-    _database: Option<Database>,
-    running: Option<(oneshot::Sender<()>, JoinHandle<anyhow::Result<()>>)>,
+    _ground: Option<Ground>,
+    running: Vec<Running>,
 }
+
+type Running = (oneshot::Sender<()>, JoinHandle<anyhow::Result<()>>);
 
 impl Deref for Server {
     type Target = Site;
@@ -51,7 +58,7 @@ impl Server {
         let secrets = Secrets {
             master_key: MasterKey::new(*Key::random().bytes()),
             server_api_key: anser_server::token::mint("anser_api_"),
-            cluster: None,
+            cluster: Some(anser_server::token::mint("")),
         };
         Self::start_as(secrets, change).await
     }
@@ -65,24 +72,23 @@ impl Server {
         {
             *listen = port::free();
         }
-        let database = Database::elsewhere();
-        config.store.url = database.as_ref().map(|database| ServiceUrl::new(database.url()));
+        let ground = Ground::wanted();
+        ground.as_ref().inspect(|ground| ground.configure(&mut config));
         change(&mut config);
-        let free_bytes = Arc::new(AtomicU64::new(u64::MAX));
-        let node = bind(&config, &secrets, &free_bytes).await;
-        let addresses = node.addresses().clone();
+        let nodes = layout::nodes(&config);
         let site = Site {
-            connector: addresses.connector.expect("the role"),
-            api: addresses.api.expect("the role"),
-            ops: addresses.ops,
-            admin: addresses.admin.expect("the role"),
+            connector: config.connector.listen,
+            api: config.api.listen,
+            ops: nodes[0].ops.listen,
+            admin: node::admin_socket(&nodes.last().expect("a node").node.data_dir),
             folder,
         };
-        config.connector.listen = site.connector;
-        config.api.listen = site.api;
-        config.ops.listen = site.ops;
-        let running = Some(run(node));
-        Self { site, config, secrets, free_bytes, _database: database, running }
+        let free_bytes = Arc::new(AtomicU64::new(u64::MAX));
+        let running = Vec::new();
+        let mut server =
+            Self { site, config, nodes, secrets, free_bytes, _ground: ground, running };
+        server.start_again().await;
+        server
     }
 
     /// Starts another one on the same database, with the same secrets.
@@ -102,18 +108,21 @@ impl Server {
         self.free_bytes.store(bytes, Relaxed);
     }
 
-    /// Stops as on SIGTERM.
+    /// Stops as on SIGTERM: who hands over before who takes.
     pub(crate) async fn stop(&mut self) {
-        let (stop, running) = self.running.take().expect("the server runs");
-        stop.send(()).expect("the server waits for the signal");
-        running.await.expect("the server did not panic").expect("the server stopped cleanly");
+        assert!(!self.running.is_empty(), "the server runs");
+        while let Some((stop, running)) = self.running.pop() {
+            stop.send(()).expect("the server waits for the signal");
+            running.await.expect("the server did not panic").expect("the server stopped cleanly");
+        }
     }
 
     /// Starts again on the same ports and data.
     pub(crate) async fn start_again(&mut self) {
-        let node = bind(&self.config, &self.secrets, &self.free_bytes).await;
-        self.site.admin = node.addresses().admin.clone().expect("the role");
-        self.running = Some(run(node));
+        for config in &self.nodes {
+            let node = bind(config, &self.secrets, &self.free_bytes).await;
+            self.running.push(run(node));
+        }
     }
 
     /// Starts again on the same ports, with the data of a backup in a new folder.
@@ -121,13 +130,20 @@ impl Server {
         let data_dir = self.site.folder().join("restored");
         let key_check = self.secrets.master_key.check();
         embedded::restore(backup, &node::database(&data_dir), &key_check).expect("a restore");
-        self.config.node.data_dir = data_dir;
+        self.site.admin = node::admin_socket(&data_dir);
+        self.configure(|config| config.node.data_dir.clone_from(&data_dir));
         self.start_again().await;
     }
 
     /// Changes what the next start goes by.
-    pub(crate) fn configure(&mut self, change: impl FnOnce(&mut Config)) {
+    pub(crate) fn configure(&mut self, change: impl Fn(&mut Config)) {
         change(&mut self.config);
+        self.nodes.iter_mut().for_each(change);
+    }
+
+    /// Its data, while it does not run.
+    pub(crate) async fn open_store(&self) -> Arc<dyn Store> {
+        layout::open_store(&self.config).await
     }
 
     /// The data folder.
@@ -143,7 +159,7 @@ async fn bind(config: &Config, secrets: &Secrets, free_bytes: &Arc<AtomicU64>) -
     node.expect("a node")
 }
 
-fn run(node: Node) -> (oneshot::Sender<()>, JoinHandle<anyhow::Result<()>>) {
+fn run(node: Node) -> Running {
     let (stop, stopped) = oneshot::channel();
     let running = tokio::spawn(node.run(async move {
         let _ = stopped.await;

@@ -76,6 +76,7 @@ impl link::Doorbell for Bell {
     fn deliver(&self, entries: Vec<NewEntry>, _: Option<Instant>) {
         self.0.lock().extend(entries.iter().map(|entry| Ring::Entry(entry.user, entry.seq)));
     }
+    fn grew(&self, _: &[(UserId, Seq)]) {}
     fn ack(&self, _: DeviceId, _: Seq) {}
     fn refused(&self, _: (DeviceId, SessionId), _: Code) {}
     fn close(&self, devices: &[DeviceId], code: Code) {

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# A whole cluster on this machine: two connectors, two transfers and two apis over a MariaDB, a
+# RabbitMQ and a Redis of its own, all in one folder, on ports of 127.0.0.1. It runs until Ctrl-C
+# and goes on with its data at the next start.
+#
+#   ci/cluster.sh [FOLDER]     default: data/cluster
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+folder=$(realpath -m "${1:-data/cluster}")
+anser=${ANSER:-$PWD/target/release/anser}
+services=$folder/services
+mkdir -p "$services" "$folder/logs"
+chmod 700 "$folder"
+# Another one is never used: what is in it would be served.
+unset ANSER_TEST_MYSQL_URL ANSER_TEST_AMQP_URL ANSER_TEST_REDIS_URL
+. ci/services.sh
+node_pids=()
+
+stop() {
+    trap - EXIT
+    echo "== stopping"
+    # Who hands over stops before who takes.
+    local pid
+    for pid in "${node_pids[@]}"; do
+        kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
+    done
+    end_services
+}
+trap stop EXIT
+trap 'exit 130' INT TERM
+
+node() { # NAME ROLE OPTIONS...
+    local name=$1 role=$2 data=$folder/$1
+    shift 2
+    mkdir -p "$data"
+    cp -rn "$folder/secrets" "$data/"
+    ANSER_NODE__NAME=$name "$anser" serve --data-dir "$data" --roles "$role" "$@" \
+        >"$folder/logs/$name.out" 2>>"$folder/logs/$name.log" &
+    local pid=$! tries
+    node_pids=("$pid" "${node_pids[@]}")
+    for ((tries = 0; tries < 300; tries++)); do
+        grep -qx ready "$folder/logs/$name.out" && return
+        kill -0 "$pid" 2>/dev/null || break
+        sleep 0.1
+    done
+    echo "== $name does not start"
+    cat "$folder/logs/$name.log"
+    exit 1
+}
+
+start_services || exit 1
+mariadb-admin --no-defaults --socket="$services/mysql.sock" --user=root create anser 2>/dev/null
+[ -e "$folder/secrets/cluster.key" ] || "$anser" init --cluster --data-dir "$folder" >/dev/null || exit 1
+
+export ANSER_STORE__URL=$ANSER_TEST_MYSQL_URL/anser
+export ANSER_QUEUE__URL=$ANSER_TEST_AMQP_URL
+export ANSER_PRESENCE__URL=$ANSER_TEST_REDIS_URL
+node transfer-1 transfer --ops-listen 127.0.0.1:7404
+node transfer-2 transfer --ops-listen 127.0.0.1:7405
+node connector-1 connector --connector-listen 127.0.0.1:7400 --link-listen 127.0.0.1:7403 \
+    --ops-listen 127.0.0.1:7406
+node connector-2 connector --connector-listen 127.0.0.1:7410 --link-listen 127.0.0.1:7413 \
+    --ops-listen 127.0.0.1:7407
+node api-1 api --api-listen 127.0.0.1:7401 --ops-listen 127.0.0.1:7408
+node api-2 api --api-listen 127.0.0.1:7411 --ops-listen 127.0.0.1:7409
+
+cat <<TEXT
+
+Two connectors, two transfers and two apis run in $folder:
+    store     $ANSER_STORE__URL
+    queue     $ANSER_QUEUE__URL
+    presence  $ANSER_PRESENCE__URL
+    logs      $folder/logs
+
+Chat in two other terminals, each by another api:
+    $anser chat --user alice
+    $anser chat --user bob --server http://127.0.0.1:7411
+Take a node away and look: kill $(tail -1 <<<"${node_pids[*]}" | awk '{print $NF}')   (transfer-1)
+REST documentation: http://127.0.0.1:7401/docs
+Ctrl-C stops all of it; the data stays.
+TEXT
+wait
