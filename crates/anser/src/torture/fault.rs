@@ -24,6 +24,23 @@ impl Layout {
         }
     }
 
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::Cluster => "cluster",
+        }
+    }
+
+    /// A run in which fewer commands were acked, over all of its seconds, has shown little. One
+    /// process acks some 150 a second between all its faults; in a cluster something is away at
+    /// nearly every moment.
+    pub(super) const fn acked_per_second_min(self) -> u64 {
+        match self {
+            Self::Single => 0,
+            Self::Cluster => 5,
+        }
+    }
+
     /// Its faults.
     pub(super) fn kinds(self) -> impl Iterator<Item = (Kind, &'static str)> {
         let hit = move |kind| self.lanes().iter().any(|lane| lane.hits(kind));

@@ -55,7 +55,7 @@ impl Link {
     pub(super) async fn new(mut servers: Choice<SocketAddr>, mirror: Mirror) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let (sky, newest) = (Sky::default(), Arc::default());
+        let (sky, newest) = (Sky::default(), Arc::new(Mutex::new(None)));
         let (weather, seen) = (sky.clone(), Arc::clone(&newest));
         let task = tokio::spawn(async move {
             // Sockets of which the server was not told that they are dead.

@@ -14,6 +14,7 @@ mod receipts;
 mod restore;
 mod story;
 mod twice;
+mod waiting;
 
 use std::time::Duration;
 
