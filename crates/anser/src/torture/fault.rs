@@ -246,7 +246,6 @@ impl Kind {
         (Self::Service(Service::Redis, Killed), "redis_kill"),
         (Self::Service(Service::Redis, Paused), "redis_pause"),
         (Self::Service(Service::Redis, Restarted), "redis_restart"),
-        (Self::Service(Service::Redis, Misdated), "redis_clock"),
         (Self::Service(Service::Redis, Flushed), "redis_flush"),
         (Self::Partition(Cut::Drop), "partition_drop"),
         (Self::Partition(Cut::Reject), "partition_reject"),

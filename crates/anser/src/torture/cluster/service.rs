@@ -71,14 +71,12 @@ impl Service {
             Kind::Redis => 6379,
         };
         let address = host.address(usual, 0)?;
-        // Erlang's own idea of time is not to be meddled with.
-        let mut variables = match kind {
-            Kind::RabbitMq => Vec::new(),
-            _ => host::own_clock(&folder, machine)?,
+        let variables = match kind {
+            Kind::MariaDb => host::own_clock(&folder, machine)?,
+            Kind::RabbitMq => rabbitmq_variables(&folder, disk.as_ref(), &host, address)?,
+            // It does not start with libfaketime: its allocator asks for the time.
+            Kind::Redis => Vec::new(),
         };
-        if kind == Kind::RabbitMq {
-            variables.extend(rabbitmq_variables(&folder, disk.as_ref(), &host, address)?);
-        }
         Ok(Self { kind, host, folder, disk, address, variables, child: None })
     }
 
