@@ -1,5 +1,7 @@
 //! `anser doctor`: checks an installation and says what to do. Each line is OK, WARN or FAIL.
 
+mod cluster;
+
 use std::{fmt, fs, net::TcpListener, os::unix::fs::PermissionsExt as _, path::Path};
 
 use anser_client::proto::rest::admin::Status;
@@ -100,6 +102,7 @@ async fn check(config: &Config, global: &Global, findings: &mut Vec<Finding>) {
             findings.push(free_space(config));
         }
     }
+    cluster::check(config, findings).await;
     findings.push(master_key(data_dir));
     findings.push(exported(data_dir));
     findings.push(file_limit());

@@ -14,6 +14,7 @@ mod failure;
 mod files;
 mod global;
 mod init;
+mod node;
 mod output;
 mod process;
 mod send;
@@ -50,6 +51,9 @@ enum Command {
     /// Manage accounts of the running server
     #[command(subcommand)]
     User(user::Command),
+    /// Show the nodes of a cluster, and take one out of it
+    #[command(subcommand)]
+    Node(node::Command),
     /// Check the installation and say what to do
     Doctor(doctor::Args),
     /// Show and check the configuration; export the master key
@@ -81,6 +85,7 @@ async fn main() -> ExitCode {
         Command::Init(args) => init::run(&global, &args),
         Command::Chat(args) => chat::run(args).await,
         Command::User(command) => user::run(&global, command).await,
+        Command::Node(command) => node::run(&global, command).await,
         Command::Doctor(args) => doctor::run(&global, args).await,
         Command::Config(command) => config::run(&global, command),
         Command::Backup(args) => backup::backup(&global, args).await,

@@ -33,8 +33,8 @@ use std::{
     time::Duration,
 };
 
-use anser_proto::{Seq, UserId, session, wire};
-use anser_store::Store;
+use anser_proto::{Code, Seq, UserId, session, wire};
+use anser_store::{LiveSession, Store};
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, error, warn};
@@ -44,7 +44,8 @@ pub(crate) use registry::SHARDS;
 pub use transport::WEBSOCKET_PATH;
 
 use crate::{
-    config,
+    config, link,
+    presence::Presence,
     proxy::{self, TrustedProxies},
     queue::Queue,
 };
@@ -73,10 +74,30 @@ pub struct Deps {
     pub queue: Queue,
     /// The connections of this process; the link rings here.
     pub registry: Arc<Registry>,
+    /// Other nodes, where there are some.
+    pub neighbours: Option<Neighbours>,
     /// The store's epoch.
     pub epoch: String,
     /// Whose word on a client's address is taken.
     pub proxies: TrustedProxies,
+}
+
+/// How a connector tells others of its sessions.
+#[derive(Clone)]
+pub struct Neighbours {
+    /// Who is connected where.
+    pub presence: Arc<dyn Presence>,
+    /// The way to the other connectors.
+    pub link: link::Handle,
+}
+
+impl Neighbours {
+    /// A session began; those of the same device elsewhere are told that they are over.
+    async fn online(&self, session: LiveSession) {
+        for (node, older) in self.presence.online(session).await {
+            self.link.refused(node, (session.device, older), Code::Replaced);
+        }
+    }
 }
 
 /// What all connections share.
@@ -86,6 +107,7 @@ pub(crate) struct Context {
     store: Arc<dyn Store>,
     queue: Queue,
     registry: Arc<Registry>,
+    neighbours: Option<Neighbours>,
     epoch: String,
     unauthenticated: Arc<Unauthenticated>,
     proxies: TrustedProxies,
@@ -118,6 +140,7 @@ impl Connector {
             store: deps.store,
             queue: deps.queue,
             registry: deps.registry,
+            neighbours: deps.neighbours,
             epoch: deps.epoch,
             unauthenticated: Arc::default(),
             proxies: deps.proxies,

@@ -157,27 +157,6 @@ impl Directory {
         self.asked_to_drain.clone()
     }
 
-    /// Asks the nodes of this name to drain; they notice within a second. Answers how many there
-    /// are.
-    ///
-    /// # Errors
-    /// [`NoAnswer`]: try again.
-    pub async fn drain(&self, name: &str) -> Result<usize, NoAnswer> {
-        let nodes = self.nodes.borrow().clone();
-        let named: Vec<_> = nodes.iter().filter(|node| node.name == name).collect();
-        if named.is_empty() {
-            return Ok(0);
-        }
-        let ask = |_now_ms, pipeline: &mut redis::Pipeline| {
-            for node in &named {
-                let key = drain_key(&self.redis, node.id);
-                pipeline.cmd("SET").arg(key).arg(1).arg("PX").arg(ms(DRAIN_TTL)).ignore();
-            }
-        };
-        self.redis.connection().request::<()>(ask).await.ok_or(NoAnswer)?;
-        Ok(named.len())
-    }
-
     /// Says goodbye: the others drop this node within a second. Takes 300 ms at most.
     pub async fn leave(&self) {
         self.leaving.cancel();
@@ -187,6 +166,39 @@ impl Directory {
             let _ = announcer.await;
         }
     }
+}
+
+/// The live nodes by id, for somebody who is none of them.
+///
+/// # Errors
+/// [`NoAnswer`]: try again.
+pub async fn live(redis: &Redis) -> Result<Vec<Node>, NoAnswer> {
+    let key = redis.connection().key(format_args!("nodes"));
+    let mut read_at_ms = 0;
+    let look = |now_ms, pipeline: &mut redis::Pipeline| {
+        read_at_ms = now_ms;
+        pipeline.cmd("HVALS").arg(key);
+    };
+    let (all,): (Vec<Vec<u8>>,) = redis.connection().request(look).await.ok_or(NoAnswer)?;
+    let parsed = all.iter().filter_map(|json| serde_json::from_slice::<Announcement>(json).ok());
+    let lives = |one: &Announcement| one.until_ms > read_at_ms && one.node.state != State::Left;
+    let mut nodes: Vec<_> = parsed.filter(lives).map(|one| one.node).collect();
+    nodes.sort_by_key(|node| node.id);
+    Ok(nodes)
+}
+
+/// Asks these nodes to drain; they notice within a second.
+///
+/// # Errors
+/// [`NoAnswer`]: try again.
+pub async fn drain(redis: &Redis, nodes: &[&Node]) -> Result<(), NoAnswer> {
+    let ask = |_now_ms, pipeline: &mut redis::Pipeline| {
+        for node in nodes {
+            let key = drain_key(redis, node.id);
+            pipeline.cmd("SET").arg(key).arg(1).arg("PX").arg(ms(DRAIN_TTL)).ignore();
+        }
+    };
+    redis.connection().request::<()>(ask).await.ok_or(NoAnswer)
 }
 
 /// The connectors that take more clients, the least loaded first.

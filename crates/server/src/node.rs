@@ -1,6 +1,7 @@
 //! The node: the only place that knows which roles and back ends are on. It opens the shared parts,
 //! binds the roles, runs them, and stops them in an order that loses nothing.
 
+mod cluster;
 mod shared;
 
 use std::{
@@ -91,9 +92,13 @@ impl Node {
         let shared = Shared::open(&config, &secrets, free_space).await?;
         let roles = config.node.roles;
         let connector = roles.connector.then(|| bind_connector(&config, &shared)).transpose()?;
+        let advertised = connector.as_ref().map(|one| advertise(&config, one)).transpose()?;
+        if let (Some(cluster), Some(own)) = (&shared.cluster, &advertised) {
+            cluster.advertise(own);
+        }
         let transfer = roles.transfer.then(|| shared.transfer(&config));
         let front = match roles.api {
-            true => Some(Front::bind(&config, &secrets, &shared, connector.as_ref()).await?),
+            true => Some(Front::bind(&config, &secrets, &shared, advertised).await?),
             false => None,
         };
         let ready = Ready::default();
@@ -133,6 +138,9 @@ impl Node {
                 let (store, registry) = (shared.store.clone(), shared.registry.clone());
                 jobs.spawn(sweep::run(store, registry, shared.sweep_soon.clone()));
             }
+            if let Some(cluster) = &shared.cluster {
+                jobs.spawn(cluster.renew(shared.registry.clone()));
+            }
         }
         if let Some(Front { api, admin }) = front {
             roles.spawn(api.run(stopped()));
@@ -143,15 +151,20 @@ impl Node {
         let give_up = CancellationToken::new();
         let mut commits = tokio::spawn(commit(transfer, shared.partitions(), give_up.clone()));
         let health = tokio::spawn(ops.run(ops_stop.clone().cancelled_owned()));
+        let link_stop = CancellationToken::new();
+        let link = shared.cluster.as_ref().and_then(|cluster| cluster.listen(link_stop.clone()));
+        shared.set_serving(true);
         ready.set(true);
 
         let failure = tokio::select! {
             () = shutdown => None,
+            () = shared.asked_to_drain() => None,
             ended = &mut commits => Some(anyhow::anyhow!("the transfer ended: {ended:?}")),
             Some(ended) = roles.join_next() => Some(anyhow::anyhow!("a role ended: {ended:?}")),
         };
         info!("stopping");
         ready.set(false);
+        shared.set_serving(false);
         jobs.abort_all();
         front_stop.cancel();
         let finish = async {
@@ -160,6 +173,11 @@ impl Node {
             shared.close_queue().await;
             if failure.is_none() {
                 commits.await??;
+            }
+            // Not before the sessions ended: they heard by it what became of their commands.
+            link_stop.cancel();
+            if let Some(link) = link {
+                let _ = link.await;
             }
             shared.close().await
         };
@@ -184,25 +202,27 @@ impl Front {
         config: &Config,
         secrets: &Secrets,
         shared: &Shared,
-        connector: Option<&Connector>,
+        own: Option<rest::Connector>,
     ) -> anyhow::Result<Self> {
+        let registry = shared.registry.clone();
+        let count = || Arc::new(move || registry.len() as u64) as Arc<_>;
+        let connections = own.is_some().then(count);
         let deps = api::Deps {
             store: shared.store.clone(),
             link: shared.link.clone(),
             keys: secrets.master_key.clone(),
             server_key_hash: Some(token::hash(&secrets.server_api_key)),
-            connectors: connectors(config, connector)?,
+            connectors: connectors(shared, own),
             proxies: config.node.trusted_proxies.clone(),
             limits: limits(&config.connector),
             files: shared.files.clone(),
         };
         let api = Api::bind(&config.api, deps.clone()).await?;
-        let registry = shared.registry.clone();
         let deps = admin::Deps {
             api: deps,
             config: config.api.clone(),
             data_dir: config.node.data_dir.clone(),
-            connections: connector.map(|_| Arc::new(move || registry.len() as u64) as Arc<_>),
+            connections,
         };
         let admin = Admin::bind(&admin_socket(&config.node.data_dir), deps)?;
         Ok(Self { api, admin })
@@ -230,17 +250,22 @@ fn bind_connector(config: &Config, shared: &Shared) -> anyhow::Result<Connector>
         queue: shared.queue.clone(),
         registry: shared.registry.clone(),
         epoch: shared.epoch.clone(),
+        neighbours: shared.neighbours(),
         proxies: config.node.trusted_proxies.clone(),
     };
     let bound = Connector::bind(&config.connector, deps);
     bound.with_context(|| format!("connector.listen = {}", config.connector.listen))
 }
 
-/// What clients are told of connectors, best first.
-fn connectors(config: &Config, own: Option<&Connector>) -> anyhow::Result<api::Connectors> {
-    let own = own.map(Connector::local_addr).transpose()?;
-    let own: Vec<_> = own.map(|bound| advertise(&config.connector, bound)).into_iter().collect();
-    Ok(Arc::new(move || own.clone()))
+/// What clients are told of connectors, best first. Of the node's own one always: the others may
+/// not be known yet.
+fn connectors(shared: &Shared, own: Option<rest::Connector>) -> api::Connectors {
+    let Some(cluster) = &shared.cluster else { return Arc::new(move || own.iter().cloned().collect()) };
+    let known = cluster.connectors();
+    Arc::new(move || {
+        let known = known();
+        if known.is_empty() { own.iter().cloned().collect() } else { known }
+    })
 }
 
 /// What the api must know of what connectors take.
@@ -250,10 +275,11 @@ fn limits(config: &config::Connector) -> api::Limits {
 }
 
 /// What clients are told of this process's connector.
-fn advertise(config: &config::Connector, bound: SocketAddr) -> rest::Connector {
-    let tcp = config.advertise.clone().unwrap_or_else(|| bound.to_string());
+fn advertise(config: &Config, connector: &Connector) -> anyhow::Result<rest::Connector> {
+    let bound = connector.local_addr()?;
+    let tcp = config.connector.advertise.clone().unwrap_or_else(|| bound.to_string());
     let ws = format!("ws://{tcp}{WEBSOCKET_PATH}");
-    rest::Connector { tcp, ws }
+    Ok(rest::Connector { tcp, ws })
 }
 
 /// The admin socket of a data folder.

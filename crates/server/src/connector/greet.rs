@@ -31,8 +31,12 @@ impl Connection {
         let member = Arc::new(Mailbox::new(owner.user, owner.device, session));
         let per_user = self.context.config.connections_per_user;
         self.context.registry.online(&member, per_user).map_err(|_| Code::TooManyConnections)?;
+        let live = member.live();
         self.member = Some(member);
         self.guest = None;
+        if let Some(neighbours) = &self.context.neighbours {
+            neighbours.online(live).await;
+        }
         let said = Hello {
             session,
             epoch: hello.epoch,
@@ -156,6 +160,9 @@ impl Connection {
         }
         if let Some(member) = &self.member {
             self.context.registry.offline(member);
+            if let Some(neighbours) = &self.context.neighbours {
+                neighbours.presence.offline(member.live()).await;
+            }
             // A store that is closing forgets its sessions anyway.
             let _ = self.context.store.leave(member.device(), member.session()).await;
         }

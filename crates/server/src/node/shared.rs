@@ -14,9 +14,10 @@ use anser_store::{
 use anyhow::Context as _;
 use tokio::sync::Notify;
 
+use super::cluster::{Cluster, Parts};
 use crate::{
     config::Config,
-    connector::Registry,
+    connector::{Neighbours, Registry},
     files::Files,
     link,
     queue::{Partition, Queue},
@@ -48,6 +49,8 @@ pub(super) struct Shared {
     pub(super) link: link::Handle,
     /// Told when many doorbells may have been lost.
     pub(super) sweep_soon: Arc<Notify>,
+    /// Its place among others, if there are others.
+    pub(super) cluster: Option<Cluster>,
     here: NodeId,
 }
 
@@ -67,19 +70,26 @@ impl Shared {
         let epoch = store.meta().await?.epoch;
         check_master_key(&*store, secrets).await?;
         let files = open_files(config, free_space)?;
-        let queue = Queue::new(if config.store.url.is_some() { LANES } else { 1 });
-        let registry = Arc::new(Registry::default());
-        let link = link::Handle::local(registry.clone());
-        Ok(Self {
-            store,
-            epoch,
-            files,
-            queue,
-            registry,
-            link,
-            sweep_soon: Arc::default(),
-            here: NodeId::random(),
-        })
+        let queue = Queue::new(match (&config.queue.url, &config.store.url) {
+            (Some(_), _) => config.queue.partitions,
+            (None, Some(_)) => LANES,
+            (None, None) => 1,
+        });
+        let (registry, sweep_soon) = (Arc::new(Registry::default()), Arc::default());
+        let here = NodeId::random();
+        let parts = Parts {
+            here,
+            epoch: &epoch,
+            queue: &queue,
+            registry: &registry,
+            sweep_soon: &sweep_soon,
+        };
+        let cluster = Cluster::join(config, secrets, parts).await?;
+        let link = match &cluster {
+            Some(cluster) => cluster.link(),
+            None => link::Handle::local(registry.clone()),
+        };
+        Ok(Self { store, epoch, files, queue, registry, link, sweep_soon, cluster, here })
     }
 
     /// A transfer to this store.
@@ -90,14 +100,41 @@ impl Shared {
         }
     }
 
+    /// What the connector tells of its sessions, where others want to know.
+    pub(super) fn neighbours(&self) -> Option<Neighbours> {
+        let presence = self.cluster.as_ref()?.presence();
+        Some(Neighbours { presence, link: self.link.clone() })
+    }
+
+    /// Whether the node takes work now.
+    pub(super) fn set_serving(&self, serving: bool) {
+        match &self.cluster {
+            Some(cluster) if serving => cluster.serving(),
+            Some(cluster) => cluster.draining(),
+            None => {}
+        }
+    }
+
+    /// Waits until somebody asks the node to drain; for ever, where there is nobody.
+    pub(super) async fn asked_to_drain(&self) {
+        match &self.cluster {
+            Some(cluster) => cluster.asked_to_drain().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// What a transfer takes from.
     pub(super) fn partitions(&self) -> Vec<Arc<dyn Partition>> {
-        self.queue.local(self.here)
+        let durable = self.cluster.as_ref().and_then(Cluster::partitions);
+        durable.unwrap_or_else(|| self.queue.local(self.here))
     }
 
     /// Nothing more is handed over.
     pub(super) async fn close_queue(&self) {
         self.queue.close();
+        if let Some(cluster) = &self.cluster {
+            cluster.close_queue().await;
+        }
     }
 
     /// The end of all of it.
@@ -105,6 +142,9 @@ impl Shared {
     /// # Errors
     /// The store can not sync what is left.
     pub(super) async fn close(&self) -> anyhow::Result<()> {
+        if let Some(cluster) = &self.cluster {
+            cluster.leave().await;
+        }
         Ok(self.store.close().await?)
     }
 }

@@ -89,6 +89,14 @@ impl Buffer {
         }
     }
 
+    /// Whether all of it was taken.
+    pub(super) fn is_empty(&self) -> bool {
+        let state = self.state.lock();
+        let State { entries, heads, acks, refused, closed, lost, .. } = &*state;
+        let nothing_new = entries.is_empty() && heads.is_empty() && acks.is_empty();
+        nothing_new && refused.is_empty() && closed.is_empty() && !lost
+    }
+
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state.lock();
         change(&mut state);

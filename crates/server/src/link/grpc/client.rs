@@ -36,6 +36,10 @@ use crate::{
 const RETRY_MIN: Duration = Duration::from_millis(50);
 /// ... up to this.
 const RETRY_MAX: Duration = Duration::from_secs(2);
+/// A node that ends looks so often whether all was told ...
+const FLUSH_STEP: Duration = Duration::from_millis(10);
+/// ... for so long.
+const FLUSH_MAX: Duration = Duration::from_millis(500);
 
 /// The way to the connectors of all nodes. Dropped, its streams end.
 pub struct Remote {
@@ -66,6 +70,18 @@ impl Remote {
             tokio::spawn(route(news.clone(), presence, peers.clone())),
         ];
         Arc::new(Self { here, local, news, peers, _tasks: tasks.map(AbortOnDropHandle::new) })
+    }
+
+    /// Waits until what was told has gone out, but not for long: it is a doorbell.
+    pub async fn flush(&self) {
+        let gone = async {
+            while !self.news.is_empty() || !self.peers.all_told() {
+                tokio::time::sleep(FLUSH_STEP).await;
+            }
+        };
+        let _ = tokio::time::timeout(FLUSH_MAX, gone).await;
+        // The last of it is in a stream, and not yet on its socket.
+        tokio::time::sleep(FLUSH_STEP).await;
     }
 
     /// Passes something on to one connector.
@@ -191,6 +207,10 @@ impl Peers {
             Some(peer) => tell(&peer.buffer),
             None => self.metrics.dropped.increment(1),
         }
+    }
+
+    fn all_told(&self) -> bool {
+        self.all.read().values().all(|peer| peer.buffer.is_empty())
     }
 
     fn tell_all(&self, tell: impl Fn(&Buffer)) {
