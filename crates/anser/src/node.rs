@@ -76,10 +76,12 @@ async fn nodes(redis: &Redis) -> Result<Vec<Node>> {
 fn list(nodes: &[Node], json: bool) -> String {
     let mut text = String::new();
     if !json {
-        text += "NAME                      ROLES                     CONNECTIONS  STATE     ADDRESS\n";
+        text +=
+            "NAME                      ROLES                     CONNECTIONS  STATE     ADDRESS\n";
     }
     for node in nodes {
-        let roles: Vec<_> = node.roles.iter().map(|role| format!("{role:?}").to_lowercase()).collect();
+        let roles: Vec<_> =
+            node.roles.iter().map(|role| format!("{role:?}").to_lowercase()).collect();
         let state = match node.state {
             State::Serving => "serving",
             State::Draining | State::Left => "draining",
@@ -94,7 +96,8 @@ fn list(nodes: &[Node], json: bool) -> String {
             text += &format!("{line}\n");
         } else {
             let (name, roles, connections) = (&node.name, roles.join(","), node.connections);
-            let _ = writeln!(text, "{name:<25} {roles:<25} {connections:>11}  {state:<9} {address}");
+            let _ =
+                writeln!(text, "{name:<25} {roles:<25} {connections:>11}  {state:<9} {address}");
         }
     }
     text
@@ -107,5 +110,8 @@ async fn drain(redis: &Redis, nodes: &[Node], names: &[String]) -> Result {
     }
     let named: Vec<_> = nodes.iter().filter(|node| names.contains(&node.name)).collect();
     directory::drain(redis, &named).await.context("asking them")?;
-    output::print(&format!("asked {} to drain; anser node list shows when they left\n", named.len()))
+    output::print(&format!(
+        "asked {} to drain; anser node list shows when they left\n",
+        named.len()
+    ))
 }

@@ -3,6 +3,7 @@
 //!
 //! Nothing here does I/O, reads a clock or knows of async.
 
+pub mod cluster;
 pub mod code;
 pub mod failpoint;
 pub mod fault;

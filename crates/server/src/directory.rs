@@ -137,6 +137,11 @@ impl Directory {
         Self { redis, nodes, transfers, stale, asked_to_drain, leaving, announcer }
     }
 
+    /// The Redis that it is on.
+    pub fn redis(&self) -> &Arc<Redis> {
+        &self.redis
+    }
+
     /// The live nodes by id, this one among them.
     pub fn nodes(&self) -> watch::Receiver<Arc<[Node]>> {
         self.nodes.clone()

@@ -45,6 +45,24 @@ pub const STORE_MESSAGES_TOTAL: &str = "anser_store_messages_total";
 pub const STORE_DISK_FREE_BYTES: &str = "anser_store_disk_free_bytes";
 /// Gauge: bytes of the database on disk.
 pub const STORE_DISK_USED_BYTES: &str = "anser_store_disk_used_bytes";
+/// Gauge: 1 when RabbitMQ can be reached and takes messages. Label `end`: `publisher`, `consumer`.
+pub const QUEUE_UP: &str = "anser_queue_up";
+/// Counter: messages that RabbitMQ confirmed. One carries what a connector collected.
+pub const QUEUE_PUBLISHED_TOTAL: &str = "anser_queue_published_total";
+/// Histogram: from the first try to publish a message to its confirm.
+pub const QUEUE_PUBLISH_SECONDS: &str = "anser_queue_publish_duration_seconds";
+/// Counter: messages that were published again.
+pub const QUEUE_REPUBLISHED_TOTAL: &str = "anser_queue_republished_total";
+/// Counter: messages that RabbitMQ refused: the partition was full.
+pub const QUEUE_REFUSED_TOTAL: &str = "anser_queue_refused_total";
+/// Counter: messages that RabbitMQ returned: the partition's queue was gone.
+pub const QUEUE_RETURNED_TOTAL: &str = "anser_queue_returned_total";
+/// Counter: messages that came to this transfer and were given to one before.
+pub const QUEUE_REDELIVERED_TOTAL: &str = "anser_queue_redelivered_total";
+/// Counter: messages that a transfer threw away. Label `reason`: `epoch` or `unreadable`.
+pub const QUEUE_DROPPED_TOTAL: &str = "anser_queue_dropped_total";
+/// Gauge: partitions that RabbitMQ has given messages of to this transfer.
+pub const QUEUE_PARTITIONS_ACTIVE: &str = "anser_queue_partitions_active";
 /// Gauge, always 1. Label `version`.
 pub const BUILD_INFO: &str = "anser_build_info";
 /// Gauge: 1 after the clock jumped.
@@ -146,7 +164,20 @@ fn describe() {
     describe_gauge!(LINK_CALLERS, "Nodes that have a stream to this connector");
     describe_gauge!(REDIS_UP, "1 while Redis answers");
     describe_counter!(REDIS_FAILURES_TOTAL, "Requests to Redis that were not answered");
+    describe_queue();
     describe_gauge!(BUILD_INFO, "Always 1; the label tells the version");
+}
+
+fn describe_queue() {
+    describe_gauge!(QUEUE_UP, "1 when RabbitMQ can be reached and takes messages");
+    describe_counter!(QUEUE_PUBLISHED_TOTAL, "Queue messages that RabbitMQ confirmed");
+    describe_histogram!(QUEUE_PUBLISH_SECONDS, "First try to publish until the confirm");
+    describe_counter!(QUEUE_REPUBLISHED_TOTAL, "Queue messages published again");
+    describe_counter!(QUEUE_REFUSED_TOTAL, "Queue messages refused: the partition was full");
+    describe_counter!(QUEUE_RETURNED_TOTAL, "Queue messages returned: the queue was gone");
+    describe_counter!(QUEUE_REDELIVERED_TOTAL, "Queue messages that came once more");
+    describe_counter!(QUEUE_DROPPED_TOTAL, "Queue messages thrown away, by reason");
+    describe_gauge!(QUEUE_PARTITIONS_ACTIVE, "Partitions worked off here");
 }
 
 /// From a local answer (100 us) to the patience of a person (10 s).

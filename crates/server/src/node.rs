@@ -260,7 +260,9 @@ fn bind_connector(config: &Config, shared: &Shared) -> anyhow::Result<Connector>
 /// What clients are told of connectors, best first. Of the node's own one always: the others may
 /// not be known yet.
 fn connectors(shared: &Shared, own: Option<rest::Connector>) -> api::Connectors {
-    let Some(cluster) = &shared.cluster else { return Arc::new(move || own.iter().cloned().collect()) };
+    let Some(cluster) = &shared.cluster else {
+        return Arc::new(move || own.iter().cloned().collect());
+    };
     let known = cluster.connectors();
     Arc::new(move || {
         let known = known();

@@ -9,6 +9,7 @@
 //! session. A transfer takes from [`Partition`]s. In one process the lanes are the partitions.
 
 mod lane;
+pub mod rabbitmq;
 
 use std::{sync::Arc, time::Instant};
 

@@ -236,7 +236,10 @@ impl Memory {
             Some(live) if live.id != one.session => Some((*one, Code::Replaced)),
             _ => None,
         };
-        Swept { heads, over: sessions.iter().filter_map(over).collect() }
+        let applied =
+            |one: &LiveSession| Some((one.device, set.devices.get(&one.device)?.outbox_position));
+        let applied = sessions.iter().filter_map(applied).collect();
+        Swept { heads, applied, over: sessions.iter().filter_map(over).collect() }
     }
 
     /// As [`crate::Store::leave`].

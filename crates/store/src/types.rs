@@ -180,6 +180,8 @@ pub struct LiveSession {
 pub struct Swept {
     /// The inbox heads of their users, each once.
     pub heads: Vec<(UserId, Seq)>,
+    /// The last applied commands of their devices.
+    pub applied: Vec<(DeviceId, Seq)>,
     /// Those that must end: `unauthenticated`, their device is gone; `replaced`, it said Hello
     /// elsewhere.
     pub over: Vec<(LiveSession, Code)>,

@@ -39,7 +39,7 @@ fn secret(config: &Config) -> Finding {
 
 async fn presence(url: &ServiceUrl, findings: &mut Vec<Finding>) {
     let what = "presence";
-    let found = match redis::check::check(url.reveal()).await {
+    let found = match redis::check(url.reveal()).await {
         Ok(found) => found,
         Err(error) => {
             let hint = "see presence.url; until then messages can be 5 s late";
@@ -57,7 +57,11 @@ async fn presence(url: &ServiceUrl, findings: &mut Vec<Finding>) {
     let (what, ahead) = ("clock", found.clock_ahead_ms);
     findings.push(match ahead.unsigned_abs() {
         ..=CLOCK_SKEW_MAX_MS => ok(what, format!("{ahead} ms from that of Redis")),
-        _ => warn(what, format!("{ahead} ms from that of Redis"), "run an NTP service on all machines"),
+        _ => warn(
+            what,
+            format!("{ahead} ms from that of Redis"),
+            "run an NTP service on all machines",
+        ),
     });
 }
 

@@ -34,6 +34,8 @@ struct State {
     entry_bytes: usize,
     /// The highest head that the session was ever told of.
     told: Seq,
+    /// The highest command that it was told to be applied.
+    told_applied: Seq,
     any: bool,
     waker: Option<Waker>,
 }
@@ -110,6 +112,13 @@ impl Mailbox {
         }
     }
 
+    /// Commands up to here are applied; wakes the session when it had not heard of that.
+    pub(super) fn tell_applied(&self, position: Seq) {
+        if position > self.state.lock().told_applied {
+            self.ack(position);
+        }
+    }
+
     /// Wakes the session's task.
     pub(super) fn wake(&self) {
         let waker = self.state.lock().waker.take();
@@ -120,7 +129,10 @@ impl Mailbox {
 
     /// Commands up to `position` are applied.
     pub(super) fn ack(&self, position: Seq) {
-        self.change(|state| state.news.acked = state.news.acked.max(position));
+        self.change(|state| {
+            state.told_applied = state.told_applied.max(position);
+            state.news.acked = state.news.acked.max(position);
+        });
     }
 
     /// The session must end; the first code wins.

@@ -119,6 +119,11 @@ impl Registry {
     /// Tells sessions what a sweep found.
     pub(super) fn swept(&self, swept: Swept) {
         self.grew(&swept.heads);
+        for (device, position) in swept.applied {
+            if let Some(mailbox) = self.device(device) {
+                mailbox.tell_applied(position);
+            }
+        }
         for (one, code) in swept.over {
             self.refused((one.device, one.session), code);
         }

@@ -29,7 +29,6 @@ use crate::{
 
 /// A node's place in a cluster.
 pub(super) struct Cluster {
-    redis: Arc<Redis>,
     directory: Directory,
     link: Arc<Remote>,
     me: Arc<Mutex<Node>>,
@@ -78,7 +77,8 @@ impl Cluster {
         let link = listener.as_ref().map(Listener::local_addr).transpose()?;
         let me = Arc::new(Mutex::new(node(config, here, link)));
         let (described, connected) = (me.clone(), registry.clone());
-        let describe = move || Node { connections: connected.len() as u64, ..described.lock().clone() };
+        let describe =
+            move || Node { connections: connected.len() as u64, ..described.lock().clone() };
         let directory = Directory::start(redis.clone(), describe);
         let local = roles.connector.then(|| registry.clone() as Arc<_>);
         let link = Remote::start(here, secret, local, redis.clone(), directory.nodes());
@@ -96,7 +96,7 @@ impl Cluster {
             }
         });
         let listener = Mutex::new(listener);
-        Ok(Some(Self { redis, directory, link, me, listener, queue }))
+        Ok(Some(Self { directory, link, me, listener, queue }))
     }
 
     /// The way to the connectors of all nodes.
@@ -106,14 +106,14 @@ impl Cluster {
 
     /// Who is connected where.
     pub(super) fn presence(&self) -> Arc<dyn Presence> {
-        self.redis.clone()
+        self.directory.redis().clone()
     }
 
     /// What a transfer takes from; `None`: from its own process.
     pub(super) fn partitions(&self) -> Option<Vec<Arc<dyn Partition>>> {
-        self.queue.as_ref().map(|queue| {
-            queue.consumer.as_ref().map(Consumer::partitions).unwrap_or_default()
-        })
+        self.queue
+            .as_ref()
+            .map(|queue| queue.consumer.as_ref().map(Consumer::partitions).unwrap_or_default())
     }
 
     /// Tells the others where clients reach this node's connector.
@@ -162,7 +162,7 @@ impl Cluster {
 
     /// Keeps the sessions of this node's connector known, until it is dropped.
     pub(super) fn renew(&self, registry: Arc<Registry>) -> impl Future<Output = ()> + use<> {
-        self.redis.clone().renew(registry)
+        self.directory.redis().clone().renew(registry)
     }
 
     /// What the closed queue still has goes out, and nothing more comes in.
@@ -201,9 +201,8 @@ fn node(config: &Config, here: NodeId, link: Option<SocketAddr>) -> Node {
         (Role::Transfer, roles.transfer),
         (Role::Api, roles.api),
     ];
-    let advertised = |bound: SocketAddr| {
-        config.link.advertise.clone().unwrap_or_else(|| bound.to_string())
-    };
+    let advertised =
+        |bound: SocketAddr| config.link.advertise.clone().unwrap_or_else(|| bound.to_string());
     Node {
         id: here,
         name: config.node.name.clone().unwrap_or_else(default_name),

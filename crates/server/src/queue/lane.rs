@@ -12,9 +12,9 @@ mod tests;
 /// Records that may wait, over all sessions: sixteen batches, more only adds latency.
 const RECORDS_MAX: usize = 4096;
 /// Records of one batch: the embedded store's commit is no faster with more (DESIGN section 6).
-const BATCH_RECORDS_MAX: usize = 256;
+pub(super) const BATCH_RECORDS_MAX: usize = 256;
 /// Bytes of commands in one batch.
-const BATCH_BYTES_MAX: usize = 1024 * 1024;
+pub(super) const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
 /// What waited, up to a batch.
 #[derive(Debug)]
@@ -106,9 +106,7 @@ impl Waiting {
         let mut bytes = 0;
         let mut count = 0;
         for (record, _) in self.records.iter().take(BATCH_RECORDS_MAX) {
-            if let Record::Command { command, .. } = record {
-                bytes += command.len();
-            }
+            bytes += bytes_of(record);
             if bytes > BATCH_BYTES_MAX && count > 0 {
                 break;
             }
@@ -116,5 +114,13 @@ impl Waiting {
         }
         let records = self.records.drain(..count).map(|(record, _)| record).collect();
         Some(Waited { records, published })
+    }
+}
+
+/// What counts for [`BATCH_BYTES_MAX`].
+pub(super) fn bytes_of(record: &Record) -> usize {
+    match record {
+        Record::Command { command, .. } => command.len(),
+        Record::Ack { .. } => 0,
     }
 }

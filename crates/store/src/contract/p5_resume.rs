@@ -1,6 +1,6 @@
 //! Promise 5: resume, and promise 6: every device processes every entry once.
 
-use anser_proto::{SessionId, UserId};
+use anser_proto::{Seq, SessionId, UserId};
 
 use super::{Factory, Person, World};
 use crate::{Greeting, Hello, InboxPage, LiveSession, Mark, NewEntry, Outcome, PageLimit, Swept};
@@ -154,7 +154,8 @@ pub async fn p6_a_read_consumes_nothing(factory: &dyn Factory) {
     assert_eq!(world.positions(laptop).await.1, 1, "where it began");
 }
 
-/// A sweep tells the heads of the users and whose device is gone, and nothing else.
+/// A sweep tells the heads of the users, the last applied commands of the devices and whose device
+/// is gone, and nothing else.
 pub async fn p5_a_sweep_tells_what_doorbells_may_have_lost(factory: &dyn Factory) {
     let world = World::open(factory).await;
     let (alice, bob, conversation) = world.friends().await;
@@ -169,25 +170,35 @@ pub async fn p5_a_sweep_tells_what_doorbells_may_have_lost(factory: &dyn Factory
         assert!(matches!(greeting, Ok(Some(Greeting::Welcome { .. }))), "{greeting:?}");
     }
     let sessions = vec![live(alice, 1), live(bob, 2)];
-    let swept = |sessions: &Vec<LiveSession>| world.store.sweep(sessions.clone());
+    let swept = async |sessions: &Vec<LiveSession>| {
+        let mut swept = world.store.sweep(sessions.clone()).await.expect("sweeps");
+        swept.applied.sort_unstable();
+        swept
+    };
+    let applied = |of_alice, of_bob: Option<Seq>| {
+        let mut applied = vec![(alice.device, of_alice)];
+        applied.extend(of_bob.map(|position| (bob.device, position)));
+        applied.sort_unstable();
+        applied
+    };
     let heads = |of_alice, of_bob| {
         let mut heads = vec![(alice.user, of_alice), (bob.user, of_bob)];
         heads.sort_unstable();
         heads
     };
-    let quiet = swept(&sessions).await.expect("sweeps");
-    assert_eq!(quiet, Swept { heads: heads(1, 1), over: Vec::new() });
+    let quiet = Swept { heads: heads(1, 1), applied: applied(0, Some(0)), over: Vec::new() };
+    assert_eq!(swept(&sessions).await, quiet);
 
     let record = super::p2_once::by(SessionId(1), alice.send(1, conversation, "honk"));
     assert_eq!(world.one(record).await, crate::Outcome::Applied);
-    let told = swept(&sessions).await.expect("sweeps");
-    assert_eq!(told, Swept { heads: heads(2, 2), over: Vec::new() });
-    let twice = swept(&vec![live(alice, 1), live(alice, 1)]).await.expect("sweeps");
+    let told = Swept { heads: heads(2, 2), applied: applied(1, Some(0)), over: Vec::new() };
+    assert_eq!(swept(&sessions).await, told);
+    let twice = swept(&vec![live(alice, 1), live(alice, 1)]).await;
     assert_eq!(twice.heads, [(alice.user, 2)], "each user once");
 
     world.store.revoke_devices(bob.user, crate::Devices::All).await.expect("revokes");
-    let told = swept(&sessions).await.expect("sweeps");
     let over = vec![(live(bob, 2), anser_proto::Code::Unauthenticated)];
-    assert_eq!(told, Swept { heads: heads(2, 2), over });
-    assert_eq!(swept(&Vec::new()).await.expect("sweeps"), Swept::default());
+    let told = Swept { heads: heads(2, 2), applied: applied(1, None), over };
+    assert_eq!(swept(&sessions).await, told);
+    assert_eq!(swept(&Vec::new()).await, Swept::default());
 }

@@ -67,8 +67,9 @@ pub(super) fn sweep(engine: &Engine, sessions: &[LiveSession]) -> Result<Swept> 
         swept.heads.push((user, view.inbox_head(user)?));
     }
     for session in sessions {
-        if engine::device(&view, session.device)?.is_none() {
-            swept.over.push((*session, Code::Unauthenticated));
+        match engine::device(&view, session.device)? {
+            Some(device) => swept.applied.push((session.device, device.outbox_position)),
+            None => swept.over.push((*session, Code::Unauthenticated)),
         }
     }
     Ok(swept)

@@ -56,9 +56,13 @@ pub(super) async fn sweep(tx: &mut Tx, sessions: &[LiveSession]) -> Result<Swept
     let heads =
         format!("SELECT user, head FROM im_inbox_head WHERE user IN ({users}) ORDER BY user");
     let heads: Vec<(u64, u64)> = tx.select(heads).await?;
-    let rows = format!("SELECT device, session FROM im_device WHERE device IN ({devices})");
-    let rows: Vec<(u64, Option<u64>)> = tx.select(rows).await?;
-    let known: HashMap<u64, Option<u64>> = rows.into_iter().collect();
+    let rows = format!(
+        "SELECT device, session, outbox_position FROM im_device WHERE device IN ({devices})"
+    );
+    let rows: Vec<(u64, Option<u64>, u64)> = tx.select(rows).await?;
+    let applied = rows.iter().map(|(device, _, applied)| (DeviceId(*device), *applied)).collect();
+    let known: HashMap<u64, Option<u64>> =
+        rows.into_iter().map(|(device, session, _)| (device, session)).collect();
     let over = |one: &LiveSession| match known.get(&one.device.0) {
         None => Some((*one, Code::Unauthenticated)),
         Some(Some(session)) if *session != one.session.0 => Some((*one, Code::Replaced)),
@@ -66,6 +70,7 @@ pub(super) async fn sweep(tx: &mut Tx, sessions: &[LiveSession]) -> Result<Swept
     };
     Ok(Swept {
         heads: heads.into_iter().map(|(user, head)| (UserId(user), head)).collect(),
+        applied,
         over: sessions.iter().filter_map(over).collect(),
     })
 }

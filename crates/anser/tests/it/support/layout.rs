@@ -10,6 +10,7 @@ use anser_server::{
     node,
 };
 use anser_store::{Store, embedded::Embedded, mysql::Mysql};
+use lapin::{ConnectionProperties, options::QueueDeleteOptions};
 
 use super::{database::Database, left_out, port};
 
@@ -99,4 +100,25 @@ pub(crate) fn is_elsewhere(test: &str) -> bool {
         left_out::say(&format!("{test} is of the embedded database"));
     }
     elsewhere
+}
+
+/// What Redis has expires by itself.
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let (amqp, name) = (self.amqp.clone(), self.name.clone());
+        let work = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let connected = lapin::Connection::connect(&amqp, ConnectionProperties::default());
+                let connection = connected.await.expect("a RabbitMQ");
+                let channel = connection.create_channel().await.expect("a channel");
+                let queues = (0..PARTITIONS).map(|index| format!("{name}.{index}-of-{PARTITIONS}"));
+                for queue in queues.chain([format!("{name}.partitions")]) {
+                    let options = QueueDeleteOptions::default();
+                    channel.queue_delete(queue.into(), options).await.expect("deleted");
+                }
+            });
+        };
+        std::thread::spawn(work).join().expect("the queues are deleted");
+    }
 }

@@ -1,0 +1,128 @@
+//! A network that fails by plan, between a queue and RabbitMQ.
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::AbortHandle,
+};
+
+use super::Options;
+
+/// What the network does with bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Mode {
+    #[default]
+    Pass,
+    /// They stay where they are; the connections stand.
+    Stall,
+    /// What RabbitMQ says is lost.
+    Mute,
+    /// Connections end at once.
+    Refuse,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Plan {
+    mode: Mode,
+    cuts: usize,
+    blocked: bool,
+}
+
+/// The network.
+pub(super) struct Network {
+    address: String,
+    plan: watch::Sender<Plan>,
+    task: AbortHandle,
+}
+
+impl Network {
+    pub(super) async fn new(options: &Options) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let far = super::super::broker::uri(&options.url).unwrap().authority;
+        let (plan, seen) = watch::channel(Plan::default());
+        let task = tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let far = TcpStream::connect((far.host.as_str(), far.port)).await.unwrap();
+                tokio::spawn(pass(near, far, seen.clone()));
+            }
+        });
+        Self { address, plan, task: task.abort_handle() }
+    }
+
+    /// The way through this network, with a heartbeat that finds a stalled one within seconds.
+    pub(super) fn through(&self, options: Options) -> Options {
+        let uri = super::super::broker::uri(&options.url).unwrap();
+        let user = uri.authority.userinfo;
+        let vhost = uri.vhost.replace('/', "%2f");
+        let (name, password, address) = (user.username, user.password, &self.address);
+        let url = format!("amqp://{name}:{password}@{address}/{vhost}?heartbeat=1");
+        Options { url, ..options }
+    }
+
+    pub(super) fn set(&self, mode: Mode) {
+        self.plan.send_modify(|plan| plan.mode = mode);
+    }
+
+    /// Says for RabbitMQ that it is short of something, or no more. To be called when it is silent.
+    pub(super) fn set_blocked(&self, blocked: bool) {
+        self.plan.send_modify(|plan| plan.blocked = blocked);
+    }
+
+    /// Ends the connections that there are.
+    pub(super) fn cut(&self) {
+        self.plan.send_modify(|plan| plan.cuts += 1);
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn pass(mut near: TcpStream, mut far: TcpStream, mut plan: watch::Receiver<Plan>) {
+    let (mut said, mut answered) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    let (cuts, mut blocked) = (plan.borrow().cuts, false);
+    loop {
+        let Plan { mode, cuts: cuts_now, blocked: blocked_now } = *plan.borrow_and_update();
+        if mode == Mode::Refuse || cuts != cuts_now {
+            return;
+        }
+        if blocked != blocked_now {
+            blocked = blocked_now;
+            let frame = if blocked { BLOCKED } else { UNBLOCKED };
+            if near.write_all(frame).await.is_err() {
+                return;
+            }
+        }
+        if mode == Mode::Stall {
+            if plan.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
+        tokio::select! {
+            count = near.read(&mut said) => {
+                let Ok(count @ 1..) = count else { return };
+                if far.write_all(&said[..count]).await.is_err() {
+                    return;
+                }
+            }
+            count = far.read(&mut answered) => {
+                let Ok(count @ 1..) = count else { return };
+                if mode != Mode::Mute && near.write_all(&answered[..count]).await.is_err() {
+                    return;
+                }
+            }
+            changed = plan.changed() => if changed.is_err() {
+                return;
+            },
+        }
+    }
+}
+
+/// Frames of channel 0: `connection.blocked` with the reason `disk`, and `connection.unblocked`.
+const BLOCKED: &[u8] = b"\x01\0\0\0\0\0\x09\0\x0a\0\x3c\x04disk\xce";
+const UNBLOCKED: &[u8] = b"\x01\0\0\0\0\0\x04\0\x0a\0\x3d\xce";
