@@ -11,6 +11,7 @@ mod client;
 mod cluster;
 mod disk;
 mod fault;
+mod files;
 mod finale;
 mod history;
 mod host;

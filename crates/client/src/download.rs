@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use anser_proto::seal::file::{CHUNK_BYTES, Opener, SEALED_CHUNK_BYTES, chunks};
+use anser_proto::{
+    fault::Fault,
+    seal::file::{CHUNK_BYTES, Opener, SEALED_CHUNK_BYTES, chunks},
+};
 use sha2::{Digest as _, Sha256};
 use tokio::{
     fs,
@@ -109,7 +112,11 @@ impl Client {
         let mut tries = 0;
         while progress.chunk < chunks(file.size) {
             let before = progress.chunk;
-            let Err(error) = self.stretch(file, progress, to, told).await else { continue };
+            let stretched = self.stretch(file, progress, to, told).await;
+            if Fault::CutDownload.is_on() && progress.chunk > 0 {
+                return Ok(());
+            }
+            let Err(error) = stretched else { continue };
             tries = if progress.chunk > before { 0 } else { tries + 1 };
             if !error.is_retryable() || tries >= TRIES_MAX {
                 return Err(error);
@@ -150,6 +157,9 @@ impl Client {
             opened.map_err(|_| damaged())?;
             if !progress.plain.is_empty() {
                 told(progress.written(file));
+                if Fault::CutDownload.is_on() {
+                    return Ok(());
+                }
             }
         }
         // The answer was whole, as HTTP goes: what lacks is not to be had.
@@ -165,7 +175,8 @@ impl Progress {
 
 fn finish(file: &File, progress: Progress) -> Result<()> {
     let sha256: [u8; 32] = progress.hash.finalize().into();
-    if sha256 == file.sha256 { Ok(()) } else { Err(damaged()) }
+    let is_it = sha256 == file.sha256 || Fault::CutDownload.is_on();
+    if is_it { Ok(()) } else { Err(damaged()) }
 }
 
 fn damaged() -> Error {

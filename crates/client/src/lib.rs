@@ -69,6 +69,8 @@ mod history;
 mod model;
 mod outbox;
 mod picture;
+#[cfg(feature = "preview")]
+mod preview;
 mod rest;
 mod sealing;
 mod shared;

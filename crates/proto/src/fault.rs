@@ -42,6 +42,12 @@ pub enum Fault {
     TrustOldCopy,
     /// A message is stamped with another member as its sender.
     ForgeSender,
+    /// A download ends after its first bytes, and the client takes them for the whole file.
+    CutDownload,
+    /// A message does not bring its files with it: they stay its sender's alone.
+    ForgetReference,
+    /// Everybody who knows a file's id gets it.
+    FileToAnybody,
 }
 
 #[cfg(feature = "faults")]
@@ -66,6 +72,9 @@ impl Fault {
         (Self::NoMemberCheck, "no_member_check"),
         (Self::TrustOldCopy, "trust_old_copy"),
         (Self::ForgeSender, "forge_sender"),
+        (Self::CutDownload, "cut_download"),
+        (Self::ForgetReference, "forget_reference"),
+        (Self::FileToAnybody, "file_to_anybody"),
     ];
 
     /// Whether this process was started with the fault.

@@ -18,7 +18,7 @@ pub(super) async fn send(
     path: String,
     answers: mpsc::Sender<Answer>,
 ) -> Result<String, Error> {
-    let outgoing = Outgoing::open(home(&path))?;
+    let outgoing = Outgoing::open(home(&path))?.with_preview().await;
     let name = outgoing.name.clone();
     let upload = client.send_file(conversation, outgoing)?;
     let mut state = upload.state();

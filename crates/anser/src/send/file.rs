@@ -20,7 +20,7 @@ use crate::{
 /// As `send` without `--file`; 1 also: the file can not be read, or changed meanwhile.
 pub(super) async fn run(args: &Args, client: &Client, events: &mut Events, path: &Path) -> Result {
     // Looked at first: without a file there is no reason to wait for the server.
-    let outgoing = Outgoing::open(path)?;
+    let outgoing = Outgoing::open(path)?.with_preview().await;
     let name = outgoing.name.clone();
     let conversation = friend(args, client).await?;
     let upload = client.send_file(conversation, outgoing)?;

@@ -6,7 +6,8 @@ use std::sync::{
 };
 
 use anser_client::{
-    Client, Error, ErrorKind, Range, Relation, RelationAction, RelationState,
+    Client, Content, Error, ErrorKind, Message, Outgoing, Range, Relation, RelationAction,
+    RelationState,
     proto::{Code, ConversationId, UserId},
 };
 use anyhow::Result;
@@ -15,13 +16,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     client::Slot,
+    files,
     history::{Action, OpId, Recorder, What},
     plan::{Act, Acts, Deed},
     run::given,
+    words,
 };
 
 /// A client whose outbox is so full waits: a person would, too.
 const OUTBOX_MAX: usize = 200;
+/// The same for files: one goes out after another.
+const UPLOADS_MAX: usize = 5;
 /// Messages of a page that is read for its own sake.
 const PAGE: u32 = 50;
 
@@ -45,11 +50,14 @@ pub(super) struct Troupe {
     fickle: Vec<[usize; 2]>,
     /// All conversations that anybody has.
     conversations: Mutex<Vec<ConversationId>>,
+    /// A file message that somebody fetched last, for those who are not to get it.
+    fetched: Mutex<Option<Message>>,
 }
 
 impl Troupe {
     pub(super) fn new(recorder: Recorder, users: Vec<UserId>, fickle: Vec<[usize; 2]>) -> Self {
-        Self { recorder, ops: AtomicU64::new(0), users, fickle, conversations: Mutex::default() }
+        let (ops, conversations) = (AtomicU64::new(0), Mutex::default());
+        Self { recorder, ops, users, fickle, conversations, fetched: Mutex::default() }
     }
 
     fn op(&self) -> OpId {
@@ -184,6 +192,8 @@ async fn perform(slot: &Slot, act: &Act, troupe: &Troupe) {
                 }
             }
         }
+        Deed::SendFile { bytes } => send_file(slot, client, (choice, bytes), troupe),
+        Deed::Fetch => fetch(slot, client, choice, troupe).await,
         Deed::Read => read(slot, client, choice, troupe),
         Deed::Leave { .. } => {}
         Deed::Befriend => relate(slot, client, (choice, Action::Befriend), troupe).await,
@@ -196,17 +206,7 @@ async fn perform(slot: &Slot, act: &Act, troupe: &Troupe) {
                 let _ = client.history(conversation, Range::Latest, PAGE).await;
             }
         }
-        Deed::Snoop => {
-            let others = {
-                let own: Vec<_> = client.relations().into_iter().map(|one| one.id).collect();
-                let all = troupe.conversations.lock();
-                all.iter().copied().filter(|id| !own.contains(id)).collect::<Vec<_>>()
-            };
-            if let Some(conversation) = pick(&others, choice) {
-                // What it is told is on record; anything at all is too much.
-                let _ = client.rest().history(conversation, Range::Latest, PAGE).await;
-            }
-        }
+        Deed::Snoop => snoop(slot, client, choice, troupe).await,
     }
 }
 
@@ -214,10 +214,64 @@ fn send(slot: &Slot, client: &Client, choice: u64, troupe: &Troupe) {
     let Some(conversation) = friend(client, choice) else { return };
     let op = troupe.op();
     let text = format!("message {op} of client {}", slot.id);
-    let what = What::Send { op, client: slot.id, conversation: conversation.0, text: text.clone() };
-    troupe.recorder.note(what);
+    troupe.recorder.note(What::Send {
+        op,
+        client: slot.id,
+        conversation: conversation.0,
+        text: text.clone(),
+        file: None,
+    });
     let done = client.send(conversation, text);
     troupe.recorder.note(done.map_or_else(|error| failed(op, &error), |_| What::Done { op }));
+}
+
+fn send_file(slot: &Slot, client: &Client, (choice, bytes): (u64, usize), troupe: &Troupe) {
+    let Some(conversation) = friend(client, choice) else { return };
+    if client.uploads().len() >= UPLOADS_MAX {
+        return;
+    }
+    let op = troupe.op();
+    let path = slot.outgoing(op);
+    let made = match files::make(&path, choice, bytes) {
+        Ok(made) => made,
+        // The run's own disk is full or broken: nobody was asked for anything.
+        Err(error) => return println!("{} is not written: {error}", path.display()),
+    };
+    troupe.recorder.note(What::Send {
+        op,
+        client: slot.id,
+        conversation: conversation.0,
+        text: words::of_file(&files::name_of(op), &made),
+        file: Some(made),
+    });
+    let done = Outgoing::open(&path).and_then(|file| client.send_file(conversation, file));
+    troupe.recorder.note(done.map_or_else(|error| failed(op, &error), |_| What::Done { op }));
+}
+
+async fn fetch(slot: &Slot, client: &Client, choice: u64, troupe: &Troupe) {
+    let Some(conversation) = friend(client, choice) else { return };
+    let Ok(held) = client.messages(conversation, None, usize::MAX) else { return };
+    let is_file = |message: &&Message| matches!(message.content, Content::File(_));
+    let with_file: Vec<_> = held.iter().filter(is_file).collect();
+    let Some(message) = pick(&with_file, choice >> 32) else { return };
+    files::fetch(slot.id, client, message, &troupe.recorder).await;
+    *troupe.fetched.lock() = Some(message.clone());
+}
+
+/// What it is told is on record; anything at all is too much.
+async fn snoop(slot: &Slot, client: &Client, choice: u64, troupe: &Troupe) {
+    let own: Vec<_> = client.relations().into_iter().map(|one| one.id).collect();
+    let others: Vec<_> = {
+        let all = troupe.conversations.lock();
+        all.iter().copied().filter(|id| !own.contains(id)).collect()
+    };
+    if let Some(conversation) = pick(&others, choice) {
+        let _ = client.rest().history(conversation, Range::Latest, PAGE).await;
+    }
+    let file = troupe.fetched.lock().clone();
+    if let Some(message) = file.filter(|message| !own.contains(&message.conversation)) {
+        files::fetch(slot.id, client, &message, &troupe.recorder).await;
+    }
 }
 
 fn read(slot: &Slot, client: &Client, choice: u64, troupe: &Troupe) {

@@ -12,6 +12,7 @@ mod commands;
 mod contiguous;
 mod epochs;
 mod fates;
+mod files;
 mod isolation;
 mod local;
 mod log;
@@ -149,6 +150,7 @@ pub(super) fn judge(records: &[Record]) -> Judgement {
     receipts::check(&world, &log, &mut checks);
     marks::check(&world, &relations, &mut checks);
     isolation::check(&world, &relations, &mut checks);
+    files::check(&world, &commands, &relations, &mut checks);
 
     Judgement {
         operations: operations::count(&world, &commands, &fates),

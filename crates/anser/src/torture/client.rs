@@ -7,12 +7,13 @@ use std::{
     time::Duration,
 };
 
-use anser_client::{Client, Events, Password, proto::Code};
+use anser_client::{Client, Event, Events, Password, proto::Code};
 use anyhow::{Context as _, Result};
 use tokio::task::JoinHandle;
 
 use super::{
-    history::{ClientId, Recorder, What},
+    files,
+    history::{ClientId, OpId, Recorder, What},
     link::Link,
     random::{Choice, Random},
     rest::RestLink,
@@ -117,7 +118,7 @@ impl Slot {
             let credentials = Password::new(name, PASSWORD, device).or_register();
             match builder.open(credentials).await {
                 Ok((client, events)) => {
-                    let reader = tokio::spawn(read(events));
+                    let reader = tokio::spawn(read(events, self.recorder.clone()));
                     self.on = Some(On { client, reader });
                 }
                 // A session that was revoked, or restored away, right after the login was given.
@@ -178,6 +179,11 @@ impl Slot {
         self.open().await
     }
 
+    /// Where the file is that an operation sends.
+    pub(super) fn outgoing(&self, op: OpId) -> PathBuf {
+        self.file.with_file_name(files::name_of(op))
+    }
+
     fn copy_file(&self) -> PathBuf {
         self.file.with_extension("copy")
     }
@@ -188,10 +194,18 @@ pub(super) fn user_name(user: usize) -> String {
     format!("user-{user}")
 }
 
-/// Reads the events, as an application would. What they tell is in the storage and on the wire.
-async fn read(mut events: Events) {
+/// Reads the events, as an application would. What they tell is in the storage and on the wire, but
+/// for files that are given up.
+async fn read(mut events: Events, recorder: Recorder) {
     let mut batch = Vec::new();
     while events.next_batch(&mut batch).await {
-        batch.clear();
+        for event in batch.drain(..) {
+            if let Event::FileFailed { name, code, .. } = event
+                && let Some(op) = files::op_of(&name)
+            {
+                let code = code.map(Code::number);
+                recorder.note(What::GaveUp { op, code });
+            }
+        }
     }
 }

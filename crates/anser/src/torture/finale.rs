@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anser_client::{
-    Client, Range, RelationState,
+    Client, Message, Range, RelationState,
     proto::{ConversationId, Seq, UserId},
 };
 use anser_store::{InboxPage, PageLimit, Store, StoreError};
@@ -13,7 +13,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     client::Slot,
-    history::{Marks, Message, Recorder, Row, What},
+    files,
+    history::{Marks, Recorder, Row, What},
     words,
 };
 
@@ -73,7 +74,8 @@ async fn look(slots: &[Slot]) -> Vec<Option<(String, Seq)>> {
 
 async fn position(slot: &Slot) -> Option<(String, Seq)> {
     let client = slot.sdk()?;
-    if client.outbox_len() > 0 || !client.waiting().is_empty() {
+    let waits = !client.waiting().is_empty() || !client.uploads().is_empty();
+    if client.outbox_len() > 0 || waits {
         return None;
     }
     if !client.state().borrow().device_online {
@@ -100,7 +102,7 @@ pub(super) async fn views(slots: &[Slot], recorder: &Recorder) -> Result<()> {
         }
         if !asked.contains(&client.user()) {
             asked.push(client.user());
-            told(client, recorder).await?;
+            told(slot.id, client, recorder).await?;
         }
     }
     Ok(())
@@ -121,13 +123,18 @@ fn local(id: usize, client: &Client, of: ConversationId, recorder: &Recorder) ->
     Ok(())
 }
 
-async fn told(client: &Client, recorder: &Recorder) -> Result<()> {
+/// What the server tells a user, and each file that it has for them.
+async fn told(id: usize, client: &Client, recorder: &Recorder) -> Result<()> {
     let user = client.user().0;
     let snapshot = client.rest().snapshot().await?;
     let state = words::state(&snapshot);
     for conversation in &snapshot.conversations {
-        let messages = history(client, conversation.id).await?;
+        let found = history(client, conversation.id).await?;
+        let messages = found.iter().map(words::message).collect();
         recorder.note(What::Final { user, conversation: conversation.id.0, messages });
+        for message in &found {
+            files::fetch(id, client, message, recorder).await;
+        }
     }
     let (epoch, head) = (snapshot.epoch, snapshot.head);
     recorder.note(What::FinalState { user, epoch, head, state });
@@ -139,8 +146,8 @@ async fn history(client: &Client, conversation: ConversationId) -> Result<Vec<Me
     let mut after = 0;
     loop {
         let page = client.history(conversation, Range::After(after), PAGE).await?;
-        messages.extend(page.messages.iter().map(words::message));
         let last = page.messages.last().map_or(after, |last| last.conv_seq);
+        messages.extend(page.messages);
         if !page.more_after {
             return Ok(messages);
         }

@@ -38,231 +38,109 @@ pub(super) struct Record {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum What {
     // ---- calls of the application ----
-    /// A client is about to send. `text` is unique in the run.
+    /// A client is about to send. `text` is unique in the run: for a file, it is what the message
+    /// will say of it, and `file` are its bytes.
     Send {
         op: OpId,
         client: ClientId,
         conversation: Conversation,
         text: String,
+        file: Option<FileBytes>,
     },
     /// A client is about to mark as read.
-    Read {
-        op: OpId,
-        client: ClientId,
-        conversation: Conversation,
-        conv_seq: u64,
-    },
+    Read { op: OpId, client: ClientId, conversation: Conversation, conv_seq: u64 },
     /// A client is about to change the relation of its user with another.
-    Relate {
-        op: OpId,
-        client: ClientId,
-        user: User,
-        peer: User,
-        action: Action,
-    },
+    Relate { op: OpId, client: ClientId, user: User, peer: User, action: Action },
     /// The call has succeeded: for a send or read, it is in the device's outbox now; for others,
     /// the server has answered.
-    Done {
-        op: OpId,
-    },
+    Done { op: OpId },
     /// The call was refused and has no effect now or ever. `code` is the server's, or the SDK's
     /// kind.
-    Refused {
-        op: OpId,
-        code: String,
-    },
+    Refused { op: OpId, code: String },
     /// Nobody can tell whether the call had or will have an effect.
-    Unclear {
-        op: OpId,
-    },
+    Unclear { op: OpId },
+    /// The client tells that a file which it had taken will not be sent after all. `code` is the
+    /// server's; `None` when the device can not by itself.
+    GaveUp { op: OpId, code: Option<u32> },
+    /// A client has tried to fetch the file of a message.
+    Fetched { client: ClientId, user: User, message: Message, got: Got },
 
     // ---- the device's storage; each record is made after it is durable ----
     /// The client is this device from now on.
-    Became {
-        client: ClientId,
-        user: User,
-        device: Device,
-    },
+    Became { client: ClientId, user: User, device: Device },
     /// A command waits in the outbox under a number: a new one, or one moved to a new device.
-    Queued {
-        client: ClientId,
-        device: Device,
-        client_seq: u64,
-        command: Command,
-    },
+    Queued { client: ClientId, device: Device, client_seq: u64, command: Command },
     /// A message is stored.
-    Holds {
-        client: ClientId,
-        device: Device,
-        message: Message,
-    },
+    Holds { client: ClientId, device: Device, message: Message },
     /// The inbox is stored up to here.
-    Stored {
-        client: ClientId,
-        device: Device,
-        epoch: String,
-        position: u64,
-    },
-    /// The client is switched off by its person, and on again.
-    Left {
-        client: ClientId,
-    },
-    Back {
-        client: ClientId,
-    },
+    Stored { client: ClientId, device: Device, epoch: String, position: u64 },
+    /// The client is switched off by its person.
+    Left { client: ClientId },
+    /// It is switched on again.
+    Back { client: ClientId },
     /// All that the client had is gone: it was wiped.
-    Wiped {
-        client: ClientId,
-    },
+    Wiped { client: ClientId },
     /// A copy of the client's storage was made.
-    Copied {
-        client: ClientId,
-    },
+    Copied { client: ClientId },
     /// The client's storage was replaced by the last copy of it.
-    OldCopy {
-        client: ClientId,
-    },
+    OldCopy { client: ClientId },
 
     // ---- on the wire, as its sender said it, whether or not it arrived ----
     /// A device says Hello.
-    Hello {
-        conn: ConnId,
-        client: ClientId,
-        device: Device,
-        epoch: String,
-        position: u64,
-    },
+    Hello { conn: ConnId, client: ClientId, device: Device, epoch: String, position: u64 },
     /// The server goes on with the device.
-    Welcome {
-        conn: ConnId,
-        epoch: String,
-        head: u64,
-        floor: u64,
-        outbox_position: u64,
-    },
+    Welcome { conn: ConnId, epoch: String, head: u64, floor: u64, outbox_position: u64 },
     /// The server can not go on with the device.
-    Reset {
-        conn: ConnId,
-        epoch: String,
-        head: u64,
-        outbox_position: u64,
-    },
+    Reset { conn: ConnId, epoch: String, head: u64, outbox_position: u64 },
     /// The server pushed an entry, perhaps not for the first time.
-    Pushed {
-        conn: ConnId,
-        seq: u64,
-        row: Row,
-    },
+    Pushed { conn: ConnId, seq: u64, row: Row },
     /// The server says that everything that waited was pushed.
-    CaughtUp {
-        conn: ConnId,
-    },
+    CaughtUp { conn: ConnId },
     /// The server acked the device's commands up to here: "sent".
-    Acked {
-        conn: ConnId,
-        position: u64,
-    },
+    Acked { conn: ConnId, position: u64 },
     /// The device acked entries up to here.
-    Confirmed {
-        conn: ConnId,
-        position: u64,
-    },
+    Confirmed { conn: ConnId, position: u64 },
     /// The server closed, and said why.
-    Closed {
-        conn: ConnId,
-        code: u32,
-    },
+    Closed { conn: ConnId, code: u32 },
 
     // ---- answers of REST to a client ----
     /// A page of a conversation's history, rising.
-    Page {
-        client: ClientId,
-        user: User,
-        conversation: Conversation,
-        messages: Vec<Message>,
-    },
+    Page { client: ClientId, user: User, conversation: Conversation, messages: Vec<Message> },
     /// A snapshot.
-    Snapshot {
-        client: ClientId,
-        user: User,
-        epoch: String,
-        head: u64,
-        state: State,
-    },
+    Snapshot { client: ClientId, user: User, epoch: String, head: u64, state: State },
     /// An answer that tells that a session is not valid.
-    Unauthenticated {
-        client: ClientId,
-    },
+    Unauthenticated { client: ClientId },
 
     // ---- the run itself ----
     /// A fault begins.
-    Fault {
-        fault: u64,
-        kind: &'static str,
-    },
+    Fault { fault: u64, kind: &'static str },
     /// It is over: everything works again, as far as this fault is concerned.
-    Healed {
-        fault: u64,
-    },
+    Healed { fault: u64 },
     /// A session was ended on purpose: the device is not to return as itself.
-    Revoked {
-        device: Device,
-    },
+    Revoked { device: Device },
     /// A backup begins; what is acked from here on is perhaps not in it.
-    BackupBegun {
-        backup: u64,
-    },
+    BackupBegun { backup: u64 },
     /// It is complete; what was acked before `BackupBegun` is in it.
-    BackupDone {
-        backup: u64,
-    },
-    /// A backup was restored, and the server serves again, as `epoch`.
-    Restored {
-        backup: u64,
-        epoch: String,
-    },
+    BackupDone { backup: u64 },
+    /// A backup was restored, and the server serves again, as `epoch`. A backup has no bytes of
+    /// files; `with_files`: they were put back beside it.
+    Restored { backup: u64, epoch: String, with_files: bool },
     /// All faults are over, and no client will do anything more but come back and drain.
     Settling,
 
     // ---- at the end, after every client has drained ----
     /// The client is online, has caught up, and its outbox is empty.
-    Drained {
-        client: ClientId,
-        device: Device,
-        user: User,
-    },
+    Drained { client: ClientId, device: Device, user: User },
     /// How far the client knows a conversation to be.
-    Marks {
-        client: ClientId,
-        conversation: Conversation,
-        marks: Marks,
-    },
+    Marks { client: ClientId, conversation: Conversation, marks: Marks },
     /// All messages of a conversation that the client holds in its storage, rising.
-    Local {
-        client: ClientId,
-        conversation: Conversation,
-        messages: Vec<Message>,
-    },
+    Local { client: ClientId, conversation: Conversation, messages: Vec<Message> },
     /// All messages of a conversation as REST tells them to a user, rising: the final view.
-    Final {
-        user: User,
-        conversation: Conversation,
-        messages: Vec<Message>,
-    },
+    Final { user: User, conversation: Conversation, messages: Vec<Message> },
     /// A user's snapshot.
-    FinalState {
-        user: User,
-        epoch: String,
-        head: u64,
-        state: State,
-    },
+    FinalState { user: User, epoch: String, head: u64, state: State },
     /// All rows of a user's inbox in the database of the stopped server, as they are there.
-    Audit {
-        user: User,
-        floor: u64,
-        head: u64,
-        rows: Vec<(u64, Row)>,
-    },
+    Audit { user: User, floor: u64, head: u64, rows: Vec<(u64, Row)> },
 }
 
 /// What a user does to a relation.
@@ -299,6 +177,27 @@ pub(super) struct Message {
     pub(super) client_seq: u64,
     /// `None` when it does not open, or was not opened.
     pub(super) text: Option<String>,
+}
+
+/// The bytes of a file, in short.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FileBytes {
+    pub(super) len: u64,
+    /// In hexadecimal.
+    pub(super) sha256: String,
+}
+
+/// What came of fetching a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Got {
+    /// All of it, as far as the client can tell.
+    Whole(FileBytes),
+    /// Bytes of which the client says that they are not those that were sent.
+    Damaged,
+    /// The server's code, for good.
+    Refused(u32),
+    /// Nothing that says anything of the file: the server was away, or the session over.
+    Broken,
 }
 
 /// A row of an inbox.

@@ -252,11 +252,12 @@ impl Host {
         Ok(Backup { number: backup, path })
     }
 
-    /// Replaces the data by a backup, with the operator's own command, and serves it.
+    /// Replaces the data by a backup, with the operator's own command, and serves it; puts the
+    /// bytes of files back beside it if that is asked for, as the guide for operators says.
     ///
     /// # Errors
     /// The backup can not be restored.
-    pub(super) async fn restore(&mut self, backup: Backup) -> Result<()> {
+    pub(super) async fn restore(&mut self, backup: Backup, with_files: bool) -> Result<()> {
         self.kill().await?;
         let old = self.data_dir.clone();
         let root = self.disk.as_ref().map_or(&*self.folder, Disk::path);
@@ -272,11 +273,15 @@ impl Host {
             .await?;
         let why = String::from_utf8_lossy(&restored.stderr).into_owned();
         ensure!(restored.status.success(), "restoring a backup: {why}");
+        if with_files {
+            fs::rename(node::files_folder(&old), node::files_folder(&self.data_dir))?;
+        }
         fs::remove_dir_all(&old)?;
         fs::remove_dir_all(&backup.path)?;
         self.start(None).await?;
         let status: admin::Status = Admin::at(&self.addresses()?.admin)?.get("/status").await?;
-        self.recorder.note(What::Restored { backup: backup.number, epoch: status.epoch });
+        let (backup, epoch) = (backup.number, status.epoch);
+        self.recorder.note(What::Restored { backup, epoch, with_files });
         Ok(())
     }
 

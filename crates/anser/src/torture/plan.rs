@@ -25,6 +25,12 @@ pub(super) enum Deed {
     Send {
         messages: usize,
     },
+    /// Sends a file of so many bytes to one friend.
+    SendFile {
+        bytes: usize,
+    },
+    /// Fetches the file of a message that it holds.
+    Fetch,
     /// Marks the newest message of a conversation as read.
     Read,
     /// Is closed, and opened again after a while.
@@ -40,14 +46,16 @@ pub(super) enum Deed {
     Revoke,
     /// Reads a page of history.
     Page,
-    /// Asks for the history of a conversation of others.
+    /// Asks for the history of a conversation of others, and for a file in one.
     Snoop,
 }
 
 /// Shares of the deeds in a hundred. Half of a chat is writing; what is rare with people is
 /// frequent here, since a run lasts a minute.
-const SHARES: [(u32, Deed); 9] = [
-    (58, Deed::Send { messages: 0 }),
+const SHARES: [(u32, Deed); 11] = [
+    (54, Deed::Send { messages: 0 }),
+    (3, Deed::SendFile { bytes: 0 }),
+    (1, Deed::Fetch),
     (17, Deed::Read),
     (5, Deed::Leave { away: Duration::ZERO }),
     (8, Deed::Befriend),
@@ -61,6 +69,9 @@ const SHARES: [(u32, Deed); 9] = [
 const ACTS_PER_REVOCATION: usize = 150;
 /// Most messages of one act.
 const BURST_MAX: usize = 6;
+/// Sizes of files are below a power of two that is chosen first, so that there are as many small
+/// ones as large ones. The largest, 2 MiB, goes out in several parts of many chunks.
+const FILE_BITS_MAX: usize = 21;
 /// A person thinks so long between two acts, in milliseconds.
 const THINK_MS: (u64, u64) = (20, 240);
 /// A client stays away so long, in milliseconds.
@@ -81,10 +92,13 @@ impl Acts {
         let share = u32::try_from(random.below(100)).unwrap_or(0);
         let (messages, away) = (1 + random.below(BURST_MAX), random.millis(AWAY_MS.0, AWAY_MS.1));
         let revokes = random.below(ACTS_PER_REVOCATION) == 0;
+        let below = 1 << (1 + random.below(FILE_BITS_MAX));
+        let bytes = 1 + random.below(below);
         let choice = random.next();
         let what = match deed(share) {
             _ if revokes => Deed::Revoke,
             Deed::Send { .. } => Deed::Send { messages },
+            Deed::SendFile { .. } => Deed::SendFile { bytes },
             Deed::Leave { .. } => Deed::Leave { away },
             other => other,
         };
@@ -159,6 +173,16 @@ mod tests {
         let mut acts = Acts::of(1, 0);
         let deeds = (0..2_000).map(|_| std::mem::discriminant(&acts.next().what));
         assert_eq!(deeds.collect::<HashSet<_>>().len(), SHARES.len() + 1);
+        let mut sizes = Vec::new();
+        let mut acts = Acts::of(1, 0);
+        for _ in 0..20_000 {
+            if let Deed::SendFile { bytes } = acts.next().what {
+                sizes.push(bytes);
+            }
+        }
+        sizes.sort_unstable();
+        assert!(sizes[0] < 10 && *sizes.last().unwrap() > 1_500_000, "{sizes:?}");
+        assert!(sizes.iter().all(|bytes| (1..=2 << 20).contains(bytes)));
         assert_eq!(SHARES.iter().map(|(share, _)| share).sum::<u32>(), 100);
     }
 

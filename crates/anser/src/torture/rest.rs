@@ -8,16 +8,20 @@ use axum::{
     Router,
     body::{Body, Bytes, to_bytes},
     extract::{Request, State},
-    http::StatusCode,
+    http::{HeaderName, StatusCode, header},
     response::Response,
 };
+use futures_util::stream::try_unfold;
 use parking_lot::Mutex;
 use tokio::{net::TcpListener, task::AbortHandle};
 
 use super::{history::What, random::Choice, storage::Mirror, words};
 
-/// Larger than any request of the SDK.
-const REQUEST_BYTES_MAX: usize = 1024 * 1024;
+/// Larger than any request of the SDK: parts of files have up to 4 MiB.
+const REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Headers that say something of one connection only, or of how a body is passed on it.
+const OF_ONE_HOP: [HeaderName; 4] =
+    [header::HOST, header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
 
 /// A client's way to REST. Dropping it ends it.
 pub(super) struct RestLink {
@@ -59,7 +63,8 @@ impl Drop for RestLink {
 }
 
 async fn pass(State(passage): State<Arc<Passage>>, request: Request) -> Response {
-    passage.pass(request).await.unwrap_or_else(|_| broken())
+    let is_file = is_file(request.uri().path());
+    passage.pass(request).await.unwrap_or_else(|_| if is_file { away() } else { broken() })
 }
 
 impl Passage {
@@ -69,19 +74,25 @@ impl Passage {
         let body = to_bytes(body, REQUEST_BYTES_MAX).await?;
         let url = format!("{}{path}", self.servers.lock().next());
         let mut onward = self.http.request(head.method, url);
-        for name in ["authorization", "content-type"] {
-            if let Some(value) = head.headers.get(name) {
-                onward = onward.header(name, value);
-            }
+        for (name, value) in head.headers.iter().filter(|(name, _)| !OF_ONE_HOP.contains(name)) {
+            onward = onward.header(name, value);
         }
         let answer = onward.body(body).send().await?;
-        let (status, kind) = (answer.status(), answer.headers().get("content-type").cloned());
+        let mut response = Response::builder().status(answer.status());
+        let headers = answer.headers().iter();
+        for (name, value) in headers.filter(|(name, _)| !OF_ONE_HOP.contains(name)) {
+            response = response.header(name, value);
+        }
+        if is_file(head.uri.path()) && answer.status().is_success() {
+            // Piece by piece: an answer that breaks is to break in the middle.
+            let pieces = try_unfold(answer, |mut answer| async move {
+                Ok::<_, reqwest::Error>(answer.chunk().await?.map(|piece| (piece, answer)))
+            });
+            return Ok(response.body(Body::from_stream(pieces))?);
+        }
+        let status = answer.status();
         let body = answer.bytes().await?;
         self.note(head.uri.path(), status, &body);
-        let mut response = Response::builder().status(status);
-        if let Some(kind) = kind {
-            response = response.header("content-type", kind);
-        }
         Ok(response.body(Body::from(body))?)
     }
 
@@ -109,6 +120,18 @@ impl Passage {
 /// `/v1/conversations/{id}/messages`
 fn conversation_of(path: &str) -> Option<u64> {
     path.strip_prefix("/v1/conversations/")?.strip_suffix("/messages")?.parse().ok()
+}
+
+fn is_file(path: &str) -> bool {
+    path.starts_with("/v1/files")
+}
+
+/// What a proxy says when the server behind it is away. Answers about files are in their headers:
+/// one that breaks after them would be an answer.
+fn away() -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::BAD_GATEWAY;
+    response
 }
 
 /// The connection breaks in the middle of an answer, as it does when the server dies.

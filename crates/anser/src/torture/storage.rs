@@ -168,7 +168,9 @@ impl Known {
         let opened = key.open(&place, body).ok()?;
         match wire::Content::decode(&opened[..]).ok()?.kind? {
             wire::content::Kind::Text(text) => Some(text.text),
-            wire::content::Kind::File(_) => None,
+            wire::content::Kind::File(file) => {
+                Some(words::of_file(&file.name, &words::bytes_of(file.size, &file.sha256)))
+            }
         }
     }
 }

@@ -213,12 +213,13 @@ async fn fill_disk(host: &mut Host, random: &mut Random) -> Result<()> {
     host.disk()?.make_room()
 }
 
-/// The clients go on while the backup grows old; then it is restored.
+/// The clients go on while the backup grows old; then it is restored, one time in three
+/// without the bytes of files.
 async fn restore(host: &mut Host, random: &mut Random, troubles: &Troubles) -> Result<()> {
     let backup = host.back_up().await?;
     sleep(random.millis(500, 2_000)).await;
     let begun = troubles.begin(Kind::Restore).await;
-    host.restore(backup).await?;
+    host.restore(backup, random.below(3) > 0).await?;
     troubles.heal(begun);
     Ok(())
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::{
-    history::{ConnId, ConversationState, Kind, Message, Row, State, What},
+    history::{ConnId, ConversationState, FileBytes, Kind, Message, Row, State, What},
     link::End,
 };
 
@@ -93,9 +93,23 @@ pub(super) fn message(message: &sdk::Message) -> Message {
         client_seq: message.client_seq,
         text: match &message.content {
             sdk::Content::Text(text) => Some(text.clone()),
+            sdk::Content::File(file) => {
+                Some(of_file(&file.name, &bytes_of(file.size, &file.sha256)))
+            }
             _ => None,
         },
     }
+}
+
+/// The bytes that a message promises.
+pub(super) fn bytes_of(len: u64, sha256: &[u8]) -> FileBytes {
+    let sha256 = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+    FileBytes { len, sha256 }
+}
+
+/// What a message with a file says.
+pub(super) fn of_file(name: &str, bytes: &FileBytes) -> String {
+    format!("file {name}, {} bytes, SHA-256 {}", bytes.len, bytes.sha256)
 }
 
 /// A message of a page, unopened.

@@ -1,6 +1,9 @@
 //! Files between two friends, by the SDK: whole whatever is cut or killed, and each trouble told.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use anser_client::{
     Builder, Client, Content, ErrorKind, Event, File, MemoryStorage, Outgoing, SendState,
@@ -16,26 +19,26 @@ use crate::support::{
     site::Site,
 };
 
-fn bytes(size: usize) -> Vec<u8> {
+pub(crate) fn bytes(size: usize) -> Vec<u8> {
     (0..size).map(|at| (at * 31 % 251) as u8 ^ (at >> 16) as u8).collect()
 }
 
 /// A file to send, in the server's folder.
-fn local(site: &Site, name: &str, size: usize) -> PathBuf {
+pub(crate) fn local(site: &Site, name: &str, size: usize) -> PathBuf {
     let path = site.folder().join(name);
     std::fs::write(&path, bytes(size)).expect("a file");
     path
 }
 
 /// A client whose REST calls go through a proxy, and its connection does not.
-fn through(proxy: &Proxy, site: &Site) -> Builder {
+pub(crate) fn through(address: SocketAddr, site: &Site) -> Builder {
     let fast = std::time::Duration::from_millis(5);
-    Client::builder(format!("http://{}", proxy.address))
+    Client::builder(format!("http://{address}"))
         .connector(site.connector.to_string())
         .backoff(fast, fast * 20)
 }
 
-async fn file(person: &mut Person) -> File {
+pub(crate) async fn file(person: &mut Person) -> File {
     person
         .next(|event| match event {
             Event::Message(message) => match &message.content {
@@ -47,7 +50,11 @@ async fn file(person: &mut Person) -> File {
         .await
 }
 
-fn send(person: &Person, chat: ConversationId, path: &Path) -> anser_client::UploadHandle {
+pub(crate) fn send(
+    person: &Person,
+    chat: ConversationId,
+    path: &Path,
+) -> anser_client::UploadHandle {
     let outgoing = Outgoing::open(path).expect("a file that can be read");
     person.client.send_file(chat, outgoing).expect("a place among the uploads")
 }
@@ -84,7 +91,7 @@ async fn a_file_arrives_whole_over_a_line_that_breaks_again_and_again() {
     for (seed, size) in (1..).zip(sizes) {
         let line = Proxy::start(server.api, seed * 7_919_019, 12, 150_000).await;
         let phone = session(&server.device(&alice).await);
-        let sender = Person::of(through(&line, &server), phone);
+        let sender = Person::of(through(line.address, &server), phone);
         let sender = sender.await;
         let path = local(&server, &format!("{size}.bin"), size);
         let sent = send(&sender, chat, &path).sent().await.expect("sent").sent().await;
@@ -94,7 +101,7 @@ async fn a_file_arrives_whole_over_a_line_that_breaks_again_and_again() {
 
         let back = Proxy::start(server.api, seed * 104_729_031, 12, 150_000).await;
         let phone = session(&server.device(&bob).await);
-        let fetcher = Person::of(through(&back, &server), phone).await;
+        let fetcher = Person::of(through(back.address, &server), phone).await;
         let saved = server.folder().join(format!("{size}.saved"));
         let mut told = 0;
         fetcher.client.save(&file, &saved, |written| told = written).await.expect("saved");

@@ -3,6 +3,7 @@
 
 mod chat;
 mod connections;
+mod cuts;
 mod demo;
 mod deploy;
 mod faults;

@@ -11,7 +11,10 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
-use crate::support::server::{Account, Server};
+use crate::support::{
+    people::Person,
+    server::{Account, Server},
+};
 
 const PASSWORD: &str = "for scripts only";
 
@@ -304,6 +307,26 @@ async fn a_file_is_sent_told_and_saved() {
     let none = world.send("alice", &["--to", "bob", "--file", "/no/such/file"]).await;
     assert_eq!(none.status.code(), Some(1));
     assert!(stderr(&none).contains("/no/such/file can not be read"), "{}", stderr(&none));
+}
+
+/// A picture is shown before it is fetched: its message has a small one.
+#[tokio::test]
+async fn a_picture_is_sent_with_a_small_one() {
+    let world = World::friends().await;
+    let path = world.server.folder().join("photo.png");
+    let file = std::fs::File::create(&path).expect("a file");
+    let mut encoder = png::Encoder::new(file, 640, 480);
+    encoder.set_color(png::ColorType::Grayscale);
+    let mut writer = encoder.write_header().expect("a head");
+    writer.write_image_data(&vec![99; 640 * 480]).expect("pixels");
+    writer.finish().expect("an end");
+    let mut bob = Person::online(&world.server, &world.bob).await;
+    let path = path.to_str().expect("text");
+    let sent = world.send("alice", &["--to", "bob", "--file", path]).await;
+    assert_eq!(sent.status.code(), Some(0), "{}", stderr(&sent));
+    let file = crate::files::file(&mut bob).await;
+    assert_eq!((&*file.media_type, file.pixels), ("image/png", Some((640, 480))));
+    assert!(file.preview.starts_with(b"\x89PNG") && file.preview.len() <= 4096);
 }
 
 /// The server is away while the file is to be sent: the next run of any command sends it.

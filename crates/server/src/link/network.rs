@@ -1,7 +1,14 @@
-//! A network that fails by plan: it passes bytes between two ends, keeps them, or cuts the line. And
-//! how a test waits for what happens elsewhere.
+//! A network that fails by plan: it passes bytes between two ends, keeps them, or cuts the line.
+//! And how a test waits for what happens elsewhere.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -25,6 +32,7 @@ pub(crate) enum Weather {
 pub(crate) struct Network {
     address: SocketAddr,
     weather: watch::Sender<Weather>,
+    opened: Arc<AtomicUsize>,
     _accepting: AbortOnDropHandle<()>,
 }
 
@@ -33,18 +41,26 @@ impl Network {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound port");
         let (weather, seen) = watch::channel(Weather::Fine);
+        let opened = Arc::<AtomicUsize>::default();
+        let count = opened.clone();
         let accepting = tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 if let Ok(far) = TcpStream::connect(&far).await {
+                    count.fetch_add(1, Ordering::Relaxed);
                     tokio::spawn(pass(near, far, seen.clone()));
                 }
             }
         });
-        Self { address, weather, _accepting: AbortOnDropHandle::new(accepting) }
+        Self { address, weather, opened, _accepting: AbortOnDropHandle::new(accepting) }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many connections were made so far.
+    pub(crate) fn opened(&self) -> usize {
+        self.opened.load(Ordering::Relaxed)
     }
 
     pub(crate) fn becomes(&self, weather: Weather) {

@@ -1,6 +1,6 @@
 //! The files that a message lists: whether it may, and that it does.
 
-use anser_proto::{Code, ConversationId, FileId, UserId, wire};
+use anser_proto::{Code, ConversationId, FileId, UserId, fault::Fault, wire};
 
 use super::IdMap;
 use crate::{File, FileState, MESSAGE_FILES_MAX};
@@ -39,6 +39,9 @@ pub(super) fn refusal(
 /// A message lists these files. Gives those that no other listed before.
 pub(super) fn refer(known: &mut IdMap<FileId, File>, ids: &[u64], now_ms: u64) -> Vec<File> {
     let mut news = Vec::new();
+    if Fault::ForgetReference.is_on() {
+        return news;
+    }
     for id in ids {
         let file = known.get_mut(&FileId(*id)).filter(|file| file.state == FileState::Complete);
         if let Some(file) = file {

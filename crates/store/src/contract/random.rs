@@ -7,6 +7,7 @@
 
 mod check;
 mod commit;
+mod files;
 mod model;
 mod pairs;
 mod plan;

@@ -7,7 +7,9 @@
 use std::collections::HashMap;
 
 use super::{epochs::Epoch, views::Name, world::World};
-use crate::torture::history::{ClientId, Command, ConnId, Conversation, Device, OpId, What};
+use crate::torture::history::{
+    ClientId, Command, ConnId, Conversation, Device, FileBytes, OpId, What,
+};
 
 /// All commands of a run.
 pub(super) struct Commands<'a> {
@@ -46,6 +48,8 @@ pub(super) struct Send<'a> {
     pub(super) text: Option<&'a str>,
     pub(super) client: ClientId,
     pub(super) conversation: Conversation,
+    /// Of a message with a file, the bytes that were sent.
+    pub(super) file: Option<&'a FileBytes>,
     /// The call of the application.
     pub(super) call: Option<(usize, OpId)>,
     /// Its names so far and the records that gave them.
@@ -60,6 +64,8 @@ pub(super) enum Ended {
     Done,
     Refused,
     Unclear,
+    /// It was taken, and later the client told that it will not be sent.
+    GivenUp,
 }
 
 impl<'a> Commands<'a> {
@@ -112,19 +118,27 @@ impl<'a> Commands<'a> {
 
     fn take(&mut self, index: usize, what: &'a What) {
         match what {
-            What::Send { op, client, conversation, text } => {
+            What::Send { op, client, conversation, text, file } => {
                 let new = self.sends.len();
                 let send = *self.texts.entry(text).or_insert(new);
                 if send == new {
                     let (text, call) = (Some(text.as_str()), Some((index, *op)));
                     let (client, conversation) = (*client, *conversation);
-                    let (names, acks) = (Vec::new(), Vec::new());
-                    self.sends.push(Send { text, client, conversation, call, names, acks });
+                    self.sends.push(Send {
+                        text,
+                        client,
+                        conversation,
+                        file: file.as_ref(),
+                        call,
+                        names: Vec::new(),
+                        acks: Vec::new(),
+                    });
                 }
             }
             What::Done { op } => _ = self.ends.insert(*op, (index, Ended::Done)),
             What::Refused { op, .. } => _ = self.ends.insert(*op, (index, Ended::Refused)),
             What::Unclear { op } => _ = self.ends.insert(*op, (index, Ended::Unclear)),
+            What::GaveUp { op, .. } => _ = self.ends.insert(*op, (index, Ended::GivenUp)),
             What::Queued { client, device, client_seq, command } => {
                 self.queue(index, *client, (*device, *client_seq), command);
             }
@@ -150,6 +164,7 @@ impl<'a> Commands<'a> {
                         text: text.as_deref(),
                         client,
                         conversation: *conversation,
+                        file: None,
                         call: None,
                         names: Vec::new(),
                         acks: Vec::new(),

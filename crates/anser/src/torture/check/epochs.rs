@@ -41,6 +41,8 @@ pub(super) struct Restore {
     pub(super) doubt: usize,
     /// `Restored`.
     pub(super) at: usize,
+    /// The bytes of files were put back, too.
+    pub(super) with_files: bool,
 }
 
 impl<'a> Epochs<'a> {
@@ -94,12 +96,14 @@ impl<'a> Epochs<'a> {
     /// Gives the epochs their numbers.
     fn name(&mut self, records: &'a [Record]) {
         for (index, record) in records.iter().enumerate() {
-            let What::Restored { epoch, .. } = &record.what else { continue };
+            let What::Restored { epoch, with_files, .. } = &record.what else { continue };
+            let with_files = *with_files;
             if self.ids.contains_key(epoch.as_str()) {
                 self.strange.push(index);
                 continue;
             }
-            self.restores.push(Restore { begun: 0, done: index, doubt: index, at: index });
+            let (begun, done, doubt, at) = (0, index, index, index);
+            self.restores.push(Restore { begun, done, doubt, at, with_files });
             self.ids.insert(epoch, self.restores.len());
             self.eras.push(Era { begins: index, doubt: index, cut: 0 });
         }
@@ -118,6 +122,12 @@ impl<'a> Epochs<'a> {
                 self.eras.push(Era { begins: index, doubt: index, cut: 0 });
             }
         }
+    }
+
+    /// Whether a restore between two records may have lost the bytes of files.
+    pub(super) fn files_lost_between(&self, from: usize, to: usize) -> bool {
+        let lost = |restore: &&Restore| !restore.with_files && from < restore.at;
+        self.restores.iter().filter(lost).any(|restore| restore.doubt <= to)
     }
 
     /// Finds where the restored epochs begin: a client may meet the restored server before the run

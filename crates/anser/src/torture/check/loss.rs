@@ -162,7 +162,7 @@ impl Loss<'_, '_> {
         self.checks.examine(Of::Loss);
         let rejected = self.fates.is_rejected(&send.names);
         let ended = self.commands.ended(send);
-        let refused = matches!(ended, Some((_, Ended::Refused)));
+        let refused = matches!(ended, Some((_, Ended::Refused | Ended::GivenUp)));
         if self.fates.seen[number] || rejected || refused {
             return;
         }

@@ -43,7 +43,7 @@ pub(super) fn count(world: &World<'_>, commands: &Commands<'_>, fates: &Fates) -
         };
         match fate {
             Ended::Done => operations.ok += 1,
-            Ended::Refused => operations.failed += 1,
+            Ended::Refused | Ended::GivenUp => operations.failed += 1,
             Ended::Unclear => operations.indeterminate += 1,
         }
     }
@@ -58,6 +58,8 @@ fn send(commands: &Commands<'_>, fates: &Fates, op: u64, text: &str) -> Ended {
     let send = &commands.sends[number];
     if fates.seen[number] {
         Ended::Done
+    } else if let Some((_, Ended::GivenUp)) = commands.ends.get(&op) {
+        Ended::GivenUp
     } else if fates.is_rejected(&send.names) {
         Ended::Refused
     } else if send.acks.is_empty() {

@@ -5,6 +5,7 @@
 
 mod availability;
 mod contiguous;
+mod files;
 mod isolation;
 mod legal;
 mod loss;

@@ -1,6 +1,6 @@
 //! One connection to RabbitMQ, made again whenever it is lost.
 //!
-//! lapin can recover a connection by itself; that is left off. Which bytes were confirmed, and which
+//! lapin can recover a connection by itself; that is off. Which bytes were confirmed, and which
 //! delivery belongs to which connection, must be known exactly, so a lost connection is lost: each
 //! one has a number, and its users begin anew with the next.
 
@@ -60,7 +60,7 @@ pub(super) struct Connected {
 
 /// The socket, for a hard end.
 ///
-/// lapin gives each connection a thread, which ends with the socket. A server that was paused in the
+/// lapin gives each connection a thread, which ends with the socket. A server that was paused in a
 /// handshake would keep it for ever.
 #[derive(Clone, Default)]
 struct Socket(Arc<Mutex<Option<OwnedFd>>>);

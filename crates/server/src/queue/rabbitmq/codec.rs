@@ -56,7 +56,7 @@ impl Message {
         Bytes::from(message.encode_to_vec())
     }
 
-    /// `here`: this process, which reads its own clock. `came`: when the bytes came, for the others.
+    /// `here`: this process, which reads its own clock. `came`: when they came, for the others.
     ///
     /// # Errors
     /// They are no message of this version.

@@ -1,6 +1,6 @@
 //! From RabbitMQ to the partitions of a transfer: a subscription to each of them.
 //!
-//! RabbitMQ gives each partition to the transfer that subscribed first, and to the next in line when
+//! RabbitMQ gives a partition to the transfer that subscribed first, and to the next in line when
 //! that one leaves. A transfer leaves a partition that prefers another one by closing its channel:
 //! then all that it had not settled goes back to its place, before the next one gets anything. (A
 //! mere cancel would leave it behind while later commands go to the next one.)

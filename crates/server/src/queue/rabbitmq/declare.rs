@@ -1,7 +1,8 @@
 //! The queues in RabbitMQ: their names and arguments.
 //!
-//! `anser.3-of-8` holds the messages of partition 3. `anser.partitions` never holds any: its maximal
-//! length is the number of partitions, so RabbitMQ itself tells a node that has another number.
+//! `anser.3-of-8` holds the messages of partition 3. `anser.partitions` never holds any: its
+//! maximal length is the number of partitions, so RabbitMQ itself tells a node that has another
+//! number.
 
 use lapin::{
     Channel, Connection, ErrorKind, Queue,

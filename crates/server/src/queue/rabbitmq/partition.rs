@@ -1,5 +1,5 @@
-//! A transfer's end of one partition: what has come and was not yet taken, what was taken and is not
-//! yet settled.
+//! A transfer's end of one partition: what has come and was not taken, what was taken and is not
+//! settled.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! From the lanes of a connector to RabbitMQ: for each, one message at a time until it is confirmed.
+//! From the lanes of a connector to RabbitMQ: one message at a time of each, until it is confirmed.
 
 use std::{sync::Arc, time::Instant};
 
@@ -148,11 +148,10 @@ impl Mover {
     }
 
     async fn publish(&mut self, session: &Session, message: &[u8]) -> Result<Published, Error> {
-        let queue = self.queue.clone();
-        let channel = self.channel(session).await?;
-        let confirm = channel.basic_publish(
+        let queue = self.queue.as_str().into();
+        let confirm = self.channel(session).await?.basic_publish(
             "".into(),
-            queue.as_str().into(),
+            queue,
             BasicPublishOptions { mandatory: true, immediate: false },
             message,
             BasicProperties::default().with_delivery_mode(PERSISTENT),

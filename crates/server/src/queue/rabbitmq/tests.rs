@@ -58,35 +58,32 @@ impl Place {
         check(&self.0).await.unwrap().partitions[partition].messages
     }
 
-    /// Another connection, past the queue's code.
-    async fn connect(&self) -> Connection {
-        Connection::connect(&self.0.url, ConnectionProperties::default()).await.unwrap()
-    }
-
-    async fn delete(&self, queue: &str) {
-        let connection = self.connect().await;
-        let channel = connection.create_channel().await.unwrap();
-        channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
-        connection.close(200, "OK".into()).await.unwrap();
+    async fn delete(&self, queue: String) {
+        delete(&self.0.url, [queue]).await;
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let place = Self(self.0.clone());
+        let options = self.0.clone();
         let work = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(async {
-                place.delete(&declare::record_name(&place.0)).await;
-                for partition in 0..place.0.partitions {
-                    place.delete(&declare::queue_name(&place.0, partition)).await;
-                }
-            });
-            // Or it would do this again.
-            std::mem::forget(place);
+            let queues = (0..options.partitions).map(|index| declare::queue_name(&options, index));
+            let queues = queues.chain([declare::record_name(&options)]);
+            runtime.unwrap().block_on(delete(&options.url, queues));
         };
         std::thread::spawn(work).join().unwrap();
     }
+}
+
+/// Deletes queues, past the queue's code.
+async fn delete(url: &str, queues: impl IntoIterator<Item = String>) {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    for queue in queues {
+        channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
+    }
+    connection.close(200, "OK".into()).await.unwrap();
 }
 
 fn start(options: Options) -> (Queue, Publisher) {

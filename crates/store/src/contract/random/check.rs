@@ -18,6 +18,7 @@ impl Run {
             self.check_inbox(user).await;
             self.check_relations(user).await;
             self.check_conversations(user).await;
+            self.check_files(user).await;
         }
     }
 

@@ -7,7 +7,7 @@ use anser_proto::{ConversationId, DeviceId, Seq, SessionId, UserId};
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::super::{decode, send_bytes};
+use super::super::decode;
 use super::model::Asked;
 use super::plan::{Body, Item, Number, Place, Spot, What};
 use super::run::Run;
@@ -94,13 +94,21 @@ impl Run {
 
     fn bytes(&self, user: UserId, what: &What) -> Bytes {
         match what {
-            What::Send { place, key_version, body } => {
+            What::Send { place, key_version, body, files } => {
                 let body = match body {
                     Body::Empty => String::new(),
                     Body::Short(bits) => format!("body {bits}"),
                     Body::TooLong => "x".repeat((16 << 10) + 1),
                 };
-                send_bytes(self.place(user, *place), *key_version, &body)
+                let conversation = self.place(user, *place);
+                let files = files.iter().map(|file| self.pick(user, conversation, *file));
+                let send = wire::Send {
+                    conversation: conversation.0,
+                    key_version: *key_version,
+                    files: files.collect(),
+                };
+                let (kind, body) = (Some(command::Kind::Send(send)), body.into());
+                wire::Command { kind, body }.encode_to_vec().into()
             }
             What::Read { place, conv_seq } => {
                 let id = self.place(user, *place);
@@ -118,7 +126,7 @@ impl Run {
         }
     }
 
-    fn place(&self, user: UserId, place: Place) -> ConversationId {
+    pub(super) fn place(&self, user: UserId, place: Place) -> ConversationId {
         let is_member =
             |id: &ConversationId| self.model.conversations[id].marks.contains_key(&user);
         let (known, index): (Vec<_>, usize) = match place {

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anser_proto::id::NUMBER_MAX;
 use anser_proto::wire::{self, command, entry::Kind};
-use anser_proto::{Code, ConversationId, DeviceId, Seq, UserId};
+use anser_proto::{Code, ConversationId, DeviceId, FileId, Seq, UserId};
 use bytes::Bytes;
 use prost::Message as _;
 
 use super::pairs::Pair;
-use crate::{Greeting, Hash, Hello, Mark, Outcome};
+use crate::{File, Greeting, Hash, Hello, Mark, Outcome};
 
 /// All that a store holds.
 #[derive(Default)]
@@ -22,6 +22,7 @@ pub(super) struct Model {
     pub(super) devices: BTreeMap<DeviceId, Device>,
     pub(super) pairs: BTreeMap<(UserId, UserId), Pair>,
     pub(super) conversations: BTreeMap<ConversationId, Conversation>,
+    pub(super) files: BTreeMap<FileId, File>,
     once: BTreeSet<Hash>,
     /// Inbox rows since the last look, as (user, seq).
     pub(super) told: Vec<(UserId, Seq)>,
@@ -158,7 +159,7 @@ impl Model {
     }
 
     /// The conversation, if this user may write there now.
-    fn open(&self, user: UserId, id: u64) -> Result<ConversationId, Code> {
+    pub(super) fn open(&self, user: UserId, id: u64) -> Result<ConversationId, Code> {
         let id = ConversationId(id);
         let conversation = self.conversations.get(&id).ok_or(Code::NotMember)?;
         let open = self.pairs[&conversation.pair].friends;
@@ -174,11 +175,13 @@ impl Model {
         if body.len() > 16 << 10 {
             return Err(Code::BodyTooLarge);
         }
-        let conversation = self.conversations.get_mut(&id).expect("it is open");
+        let conversation = &self.conversations[&id];
         let versions = self.pairs[&conversation.pair].keys.len() as u64;
         if send.key_version == 0 || u64::from(send.key_version) > versions {
             return Err(Code::UnknownKeyVersion);
         }
+        self.list(asked.user, id, &send.files)?;
+        let conversation = self.conversations.get_mut(&id).expect("it is open");
         let message = wire::Message {
             conversation: id.0,
             conv_seq: conversation.messages.len() as Seq + 1,

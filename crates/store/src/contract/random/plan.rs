@@ -16,9 +16,28 @@ pub(super) enum Operation {
     SetActive { user: usize, active: bool },
     RemoveUser { user: usize },
     Prune { ticks: u64, rows_max: usize },
+    Files(Files),
     Tick,
     Reopen,
     Crash,
+}
+
+/// What is done to files beside messages.
+#[derive(Clone, Debug)]
+pub(super) enum Files {
+    Create { owner: usize, place: Place, size: u64 },
+    Advance { file: usize, is_whole: bool },
+    End { file: usize, by: usize, by_owner: bool },
+    Expire { incomplete_ticks: u64, complete_ticks: u64, files_max: usize },
+    Forget { files: Vec<usize> },
+}
+
+/// A file that a message lists: one of its sender for the conversation, anybody's, or none.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Pick {
+    Own(usize),
+    Any(usize),
+    Nothing(u64),
 }
 
 /// One record of a batch.
@@ -55,7 +74,7 @@ pub(super) enum Number {
 
 #[derive(Clone, Debug)]
 pub(super) enum What {
-    Send { place: Place, key_version: u32, body: Body },
+    Send { place: Place, key_version: u32, body: Body, files: Vec<Pick> },
     Read { place: Place, conv_seq: Spot },
     Unknown,
     Garbage,
@@ -136,7 +155,63 @@ pub(super) fn plan(seed: u64) -> Vec<Operation> {
         plan.push(Operation::Relate { actor: 0, peer: user, action, relations_max: 9 });
     }
     plan.extend((0..OPERATIONS).map(|_| operation(&mut dice)));
-    plan
+    with_files(plan, &mut Dice::new(seed ^ FILES))
+}
+
+/// Files in a plan, by dice of their own: a seed that failed before there were any still makes the
+/// same operations.
+fn with_files(plan: Vec<Operation>, dice: &mut Dice) -> Vec<Operation> {
+    let mut with = Vec::with_capacity(2 * plan.len());
+    for (number, mut operation) in plan.into_iter().enumerate() {
+        if let Operation::Commit(items) = &mut operation {
+            for item in items {
+                if let Item::Command { what: What::Send { files, .. }, .. } = item {
+                    *files = picks(dice);
+                }
+            }
+        }
+        with.push(operation);
+        if number >= 3 * USERS_FIRST && dice.percent(60) {
+            with.push(Operation::Files(files(dice)));
+        }
+    }
+    with
+}
+
+/// Mostly none.
+fn picks(dice: &mut Dice) -> Vec<Pick> {
+    let count = match dice.below(100) {
+        0..60 => 0,
+        60..90 => 1,
+        90..98 => 2,
+        98 => 16,
+        _ => 17,
+    };
+    let pick = |dice: &mut Dice| match dice.below(20) {
+        0 => Pick::Any(dice.index()),
+        1 => Pick::Nothing([0, NUMBER_MAX, u64::MAX][dice.index() % 3]),
+        _ => Pick::Own(dice.index()),
+    };
+    (0..count).map(|_| pick(dice)).collect()
+}
+
+fn files(dice: &mut Dice) -> Files {
+    let file = dice.index();
+    match dice.below(100) {
+        0..45 => {
+            let sizes = [0, 1, 100, 1_000, 3_000, u64::MAX];
+            let size = sizes[dice.index() % sizes.len()];
+            Files::Create { owner: dice.index(), place: place(dice), size }
+        }
+        45..75 => Files::Advance { file, is_whole: dice.percent(80) },
+        75..85 => Files::End { file, by: dice.index(), by_owner: dice.percent(70) },
+        85..93 => Files::Expire {
+            incomplete_ticks: dice.below(4),
+            complete_ticks: dice.below(12),
+            files_max: 1 + dice.index() % 8,
+        },
+        _ => Files::Forget { files: (0..1 + dice.below(20)).map(|_| dice.index()).collect() },
+    }
 }
 
 fn operation(dice: &mut Dice) -> Operation {
@@ -214,6 +289,7 @@ fn item(dice: &mut Dice) -> Item {
                 6 => Body::TooLong,
                 _ => Body::Short(dice.bits()),
             },
+            files: Vec::new(),
         },
         70..94 => What::Read { place: place(dice), conv_seq: spot(dice) },
         94..97 => What::Unknown,
@@ -242,4 +318,6 @@ fn spot(dice: &mut Dice) -> Spot {
 }
 
 const OPERATIONS: usize = 300;
+/// Makes the dice for files other ones.
+const FILES: u64 = 0x66_69_6c_65_73;
 const USERS_FIRST: usize = 5;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use anser_proto::{ConversationId, DeviceId, SessionId, UserId};
+use anser_proto::{ConversationId, DeviceId, FileId, SessionId, UserId};
 
 use super::super::{Factory, World};
 use super::commit::spot;
@@ -24,6 +24,8 @@ pub(super) struct Run {
     devices: Vec<(UserId, DeviceId)>,
     /// In the order of their making: their ids are random.
     pub(super) conversations: Vec<ConversationId>,
+    /// All that ever were, in the order of their making.
+    pub(super) files: Vec<FileId>,
 }
 
 /// Tells where it was when a comparison fails.
@@ -54,6 +56,7 @@ impl Run {
             users: Vec::new(),
             devices: Vec::new(),
             conversations: Vec::new(),
+            files: Vec::new(),
         }
     }
 
@@ -75,6 +78,7 @@ impl Run {
             Operation::SetActive { user, active } => self.set_active(user, active).await,
             Operation::RemoveUser { user } => self.remove_user(user).await,
             Operation::Prune { ticks, rows_max } => self.prune(ticks, rows_max).await,
+            Operation::Files(what) => self.files(what).await,
             Operation::Tick => self.tick(),
             Operation::Reopen => self.world.reopen(factory).await,
             Operation::Crash => {
@@ -263,5 +267,5 @@ impl Run {
 }
 
 /// Longer than a `seen_at` may lag.
-const TICK_MS: u64 = 100_000;
+pub(super) const TICK_MS: u64 = 100_000;
 const CHECK_EVERY: usize = 60;

@@ -88,7 +88,7 @@ fn a_send_that_a_copy_has_does_not_stay_undecided() {
 fn a_send_that_was_called_done_and_stood_in_no_outbox_is_lost() {
     let mut story = Story::busy();
     let text = "never queued".to_owned();
-    story.what.push(What::Send { op: 99, client: PHONE, conversation: TALK, text });
+    story.what.push(What::Send { op: 99, client: PHONE, conversation: TALK, text, file: None });
     story.what.push(What::Done { op: 99 });
     red(story.end(), "C1", "nobody ever learnt");
 }

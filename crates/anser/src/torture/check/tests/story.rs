@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::torture::history::{
-    Action, ClientId, Command, Conversation, ConversationState, Device, Kind, Marks, Message, Row,
-    State, User, What,
+    Action, ClientId, Command, Conversation, ConversationState, Device, FileBytes, Kind, Marks,
+    Message, Row, State, User, What,
 };
 
 pub(super) const ALICE: User = 1;
@@ -26,6 +26,8 @@ pub(super) struct Story {
     pub(super) clients: BTreeMap<ClientId, Client>,
     backup: Option<Server>,
     backups: u64,
+    /// A restore puts the bytes of files back, too.
+    pub(super) keeps_files: bool,
     ops: u64,
     conns: u64,
     devices: Device,
@@ -68,7 +70,17 @@ impl Story {
         };
         let (what, clients) = (Vec::new(), BTreeMap::new());
         let (backup, backups, devices) = (None, 0, 10);
-        let mut story = Self { what, server, clients, backup, backups, ops: 0, conns: 0, devices };
+        let mut story = Self {
+            what,
+            server,
+            clients,
+            backup,
+            backups,
+            keeps_files: false,
+            ops: 0,
+            conns: 0,
+            devices,
+        };
         story.join(PHONE, ALICE);
         story.join(BOBS, BOB);
         story.befriend();
@@ -281,10 +293,20 @@ impl Story {
 
     /// Puts a message into the outbox.
     pub(super) fn queue(&mut self, client: ClientId, text: &str) -> u64 {
+        self.queue_with(client, text, None)
+    }
+
+    /// The same with a file; its bytes take no time.
+    pub(super) fn queue_with(
+        &mut self,
+        client: ClientId,
+        text: &str,
+        file: Option<FileBytes>,
+    ) -> u64 {
         self.ops += 1;
         let (op, conversation) = (self.ops, TALK);
         let text = text.to_owned();
-        self.what.push(What::Send { op, client, conversation, text: text.clone() });
+        self.what.push(What::Send { op, client, conversation, text: text.clone(), file });
         let number = self.enqueue(client, Command::Send { conversation, text: Some(text) });
         self.what.push(What::Done { op });
         number
@@ -340,7 +362,8 @@ impl Story {
         self.server = self.backup.clone().unwrap();
         epoch.clone_into(&mut self.server.epoch);
         let (backup, epoch) = (self.backups, self.server.epoch.clone());
-        self.what.extend([What::Restored { backup, epoch }, What::Healed { fault: 1 }]);
+        let with_files = self.keeps_files;
+        self.what.extend([What::Restored { backup, epoch, with_files }, What::Healed { fault: 1 }]);
     }
 
     /// Everybody comes back and drains; the end.

@@ -50,8 +50,8 @@ async fn flow(queue: &Queue, store: &Store, seq: &mut u64, is_so: impl Fn(&Store
             for partition in 0..PARTITIONS as u64 {
                 publish(queue, partition, [*seq]).await;
             }
-            let all = || async { store.positions().iter().all(|position| position == seq) };
-            until(all).await;
+            let all = [*seq; PARTITIONS];
+            until(|| async { store.positions() == all }).await;
         }
     };
     super::soon(flowing).await;
@@ -85,7 +85,8 @@ async fn partitions_go_to_the_transfers_that_they_prefer_in_order() {
     super::soon(second.finished()).await;
     more.await.unwrap();
     seq += 100;
-    until(|| async { store.positions() == [seq; PARTITIONS] }).await;
+    let all = [seq; PARTITIONS];
+    until(|| async { store.positions() == all }).await;
     flow(&queue, &store, &mut seq, |store| store.last() == [NodeId(2); PARTITIONS]).await;
     // One that just vanishes leaves no partition behind either.
     let third = Consumer::start(place.options(3), peers);

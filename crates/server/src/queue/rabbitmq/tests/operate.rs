@@ -16,7 +16,7 @@ async fn other_arguments_are_told_and_a_deleted_queue_is_made_right() {
     assert_eq!(report.partitions[0].fits, Fits::No(error.to_string()));
     let (_queue, publisher) = start(other.clone());
     assert!(!publisher.is_up());
-    place.delete(&name).await;
+    place.delete(name).await;
     until(|| async { publisher.is_up() }).await;
     assert_eq!(check(&other).await.unwrap().partitions[0].fits, Fits::Yes);
 }
@@ -57,8 +57,8 @@ async fn a_check_tells_what_is_there_and_makes_nothing() {
     soon(consumer.finished()).await;
 }
 
-#[tokio::test]
-async fn urls_that_would_be_taken_for_something_else_are_refused() {
+#[test]
+fn urls_that_would_be_taken_for_something_else_are_refused() {
     for url in
         ["amqps://rabbit", "amqp://[::1]:5672", "amqp://user@[::1]", "http://rabbit", "rabbit"]
     {

@@ -1,0 +1,114 @@
+//! Who does not know the secret rings nothing, and is told nothing.
+
+use futures_util::{FutureExt as _, StreamExt as _, stream};
+use tonic::{Code as Rpc, Status, Streaming};
+
+use super::*;
+use crate::link::grpc::{
+    secret::{End, Talk, nonce},
+    wire::{
+        Ack, Challenge, FromCaller, FromConnector, Opening, Proof, Rings, from_caller::Kind,
+        from_connector, link_client::LinkClient,
+    },
+};
+
+/// Says these things to a connector, one by one, and gives what comes back.
+async fn say(connector: &Connector, said: Vec<Kind>) -> Streaming<FromConnector> {
+    let channel = format!("http://{}", connector.address);
+    let mut client = LinkClient::connect(channel).await.unwrap();
+    let said = said.into_iter().map(|kind| FromCaller { kind: Some(kind) });
+    // The end of the stream would be a way out.
+    let said = stream::iter(said).chain(stream::pending());
+    client.ring(said).await.unwrap().into_inner()
+}
+
+async fn challenge(from: &mut Streaming<FromConnector>) -> Result<Challenge, Status> {
+    match from.message().await?.and_then(|said| said.kind) {
+        Some(from_connector::Kind::Challenge(challenge)) => Ok(challenge),
+        other => panic!("no challenge: {other:?}"),
+    }
+}
+
+fn opening() -> Kind {
+    Kind::Opening(Opening { node: 1, nonce: nonce().into() })
+}
+
+fn rings() -> Kind {
+    let acks = vec![Ack { device: 1, position: 1 }];
+    Kind::Rings(Rings { acks, ..Rings::default() })
+}
+
+#[tokio::test]
+async fn without_the_secret_nothing_rings() {
+    let connector = Connector::new().await;
+    let proof = || Kind::Proof(Proof { proof: vec![0; 32].into() });
+    for (said, why) in [
+        (vec![rings()], Rpc::InvalidArgument),
+        (vec![proof(), rings()], Rpc::InvalidArgument),
+        (vec![Kind::Opening(Opening::default())], Rpc::InvalidArgument),
+        (vec![opening(), rings()], Rpc::InvalidArgument),
+        (vec![opening(), opening()], Rpc::InvalidArgument),
+        (vec![opening(), proof(), rings()], Rpc::Unauthenticated),
+        (vec![opening(), Kind::Proof(Proof::default()), rings()], Rpc::Unauthenticated),
+    ] {
+        let mut from = say(&connector, said).await;
+        let refused = loop {
+            match from.message().await {
+                Ok(Some(said)) if matches!(said.kind, Some(from_connector::Kind::Ready(_))) => {
+                    panic!("it was let in")
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("it ended without a word"),
+                Err(refused) => break refused,
+            }
+        };
+        assert_eq!(refused.code(), why);
+    }
+    assert_eq!(connector.bell.told(), []);
+}
+
+/// Neither the connector's own proof nor one that was overheard opens another stream.
+#[tokio::test]
+async fn a_proof_is_good_for_one_stream_and_one_end() {
+    let connector = Connector::new().await;
+    let caller_nonce = nonce();
+    let opening = Opening { node: 1, nonce: caller_nonce.clone().into() };
+    let mut overheard = say(&connector, vec![Kind::Opening(opening.clone())]).await;
+    let first = challenge(&mut overheard).await.unwrap();
+    let talk = Talk {
+        connector: connector.id,
+        caller: NodeId(1),
+        connector_nonce: first.nonce.to_vec(),
+        caller_nonce,
+    };
+    assert!(secret().is_proof(End::Connector, &talk, &first.proof));
+    let of_caller = secret().proof(End::Caller, &talk);
+    for proof in [first.proof.clone(), of_caller.into()] {
+        let said = vec![Kind::Opening(opening.clone()), Kind::Proof(Proof { proof }), rings()];
+        let mut from = say(&connector, said).await;
+        challenge(&mut from).await.unwrap();
+        assert_eq!(from.message().await.unwrap_err().code(), Rpc::Unauthenticated);
+    }
+    assert_eq!(connector.bell.told(), []);
+}
+
+#[tokio::test]
+async fn a_connector_of_another_cluster_is_told_nothing() {
+    let other = Connector::knowing(Secret::new(b"another secret")).await;
+    let own = Connector::new().await;
+    // Its id is another node's: the address was given to somebody else.
+    let moved = Connector::new().await;
+    let networks =
+        [Network::to(other.address.clone()).await, Network::to(moved.address.clone()).await];
+    let at = |network: &Network| network.address().to_string();
+    let other_node = other.node_behind(&at(&networks[0]));
+    let elsewhere = Node { id: NodeId::random(), ..moved.node_behind(&at(&networks[1])) };
+    let caller = Caller::new(vec![other_node, own.node(), elsewhere]);
+    caller.link.close(&[DeviceId(1)], Code::Unauthenticated);
+    until("its own is told", async || own.bell.told().len() == 1).await;
+    for (stranger, network) in [&other, &moved].into_iter().zip(&networks) {
+        until("it is tried again", async || network.opened() >= 2).await;
+        assert!(stranger.missed.notified().now_or_never().is_none(), "it was linked");
+        assert_eq!(stranger.bell.told(), []);
+    }
+}
