@@ -4,7 +4,7 @@ CARGO ?= cargo
 DATA  ?= data
 SEEDS ?= 20000
 
-.PHONY: run build cluster dist test faults torture simulate fuzz third-party mutants bench clean
+.PHONY: run build cluster dist test faults torture torture-cluster simulate fuzz third-party mutants bench clean
 
 ## Build Anser and start it on ./data: make run
 run:
@@ -41,6 +41,10 @@ third-party:
 ## The full torture, 20 seeds of a minute with every fault; wants root and an idle machine
 torture: build
 	ci/torture.sh
+
+## The same for a cluster, 10 seeds of two minutes
+torture-cluster: build
+	ci/torture.sh --cluster
 
 ## Many fresh seeds of the simulation, and how many a minute: make simulate SEEDS=20000
 simulate:

@@ -1,25 +1,24 @@
 #!/usr/bin/env python3
 """Writes the results of torture runs into a document, between its two marks.
 
-Usage: torture_table.py DOCUMENT REPORT.json...
+Usage: torture_table.py DOCUMENT MARK REPORT.json...
 Fails when a run was not clean, or a kind of fault happened less often than the bar asks.
 """
 
 import json
 import sys
 
-BEGIN, END = "<!-- torture: begin -->", "<!-- torture: end -->"
 # How often each kind must have happened over all runs; these are slower than the others.
-LEAST = 10
+LEAST = {"single": 10, "cluster": 5}
 LEAST_SLOW = {"disk_full": 5, "restore": 5, "sync_fails": 5, "unsynced_loss": 5}
-LEAST_ACKED = 100_000
+LEAST_ACKED = {"single": 100_000, "cluster": 10_000}
 # The worst time from a fault's end to service as before, in seconds.
 BACK_MAX = 5.0
 
 
 def short(reports):
     """What the bar asks and the runs do not have."""
-    kinds = {}
+    layout, kinds = reports[0]["layout"], {}
     for report in reports:
         for kind, count in report["faults"].items():
             kinds[kind] = kinds.get(kind, 0) + count
@@ -29,10 +28,10 @@ def short(reports):
             if name != "C10" and not (check["holds"] and check["examined"] > 0):
                 yield f"seed {report['seed']}: {name} does not hold"
     for kind, count in sorted(kinds.items()):
-        if count < LEAST_SLOW.get(kind, LEAST):
+        if count < LEAST_SLOW.get(kind, LEAST[layout]):
             yield f"{kind} happened only {count} times"
     acked = sum(report["acked_commands"] for report in reports)
-    if acked < LEAST_ACKED:
+    if acked < LEAST_ACKED[layout]:
         yield f"only {acked} commands were acked"
 
 
@@ -72,27 +71,40 @@ def kinds(reports):
         yield f"| {name} | {count} | {cells[0]} | {cells[1]} |"
 
 
-def main(document, files):
+def waits(reports):
+    """How long sends waited at most while all nodes were restarted one after another."""
+    told = [report["checks"]["C10"]["rolling_restart"] for report in reports]
+    sends = sum(one["sends"] for one in told)
+    if sends:
+        longest = max(one["longest_wait_s"] for one in told)
+        yield ""
+        yield f"{sends} sends were made during rolling restarts; the longest wait for an ack was "
+        yield f"{longest:.2f} s."
+
+
+def main(document, mark, files):
+    begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
     reports = sorted((json.load(open(file)) for file in files), key=lambda one: one["seed"])
     missing = list(short(reports))
     if missing:
         sys.exit("\n".join(missing))
     first = reports[0]
     text = "\n".join([
-        BEGIN,
+        begin,
         f"Anser {first['version']}, {len(reports)} runs of {first['seconds']} s, {first['users']} "
         f"users with {first['devices']} devices each and one more later, on {first['disk']}.",
         "",
         table(reports),
         "",
         *kinds(reports),
-        END,
+        *waits(reports),
+        end,
     ])
     with open(document) as file:
-        before, rest = file.read().split(BEGIN)
+        before, rest = file.read().split(begin)
     with open(document, "w") as file:
-        file.write(before + text + rest.split(END)[1])
+        file.write(before + text + rest.split(end)[1])
     print(f"{len(reports)} runs are in {document}")
 
 
-main(sys.argv[1], sys.argv[2:])
+main(sys.argv[1], sys.argv[2], sys.argv[3:])

@@ -19,11 +19,11 @@ use tokio::{
 /// A server that takes longer to stop is broken: its own limit is 10 s.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A running server. Dropping it kills the process.
-pub(crate) struct ServerProcess {
+/// A running server, and what it told: where it listens. Dropping it kills the process.
+pub(crate) struct ServerProcess<Told = Addresses> {
     child: Child,
     pid: u32,
-    addresses: Addresses,
+    addresses: Told,
 }
 
 /// Where a server listens.
@@ -40,7 +40,7 @@ pub(crate) struct Addresses {
 /// An address that nobody listens on now. Its port is below those that the system gives to
 /// outgoing connections: it is still free when a server comes back to it, however many clients
 /// knocked.
-fn free(ports: Range<u32>) -> String {
+pub(crate) fn free(ports: Range<u32>) -> String {
     let count = ports.end - ports.start;
     // Processes begin at different places.
     let begin = std::process::id().wrapping_mul(61);
@@ -85,29 +85,22 @@ impl ServerProcess {
         let connector =
             like.map_or_else(|| free(20_000..25_000), |like| like.connector.to_string());
         let api = like.map_or_else(|| free(25_000..30_000), |like| like.api.replace("http://", ""));
-        let mut child = Command::new(std::env::current_exe()?)
+        let mut command = Command::new(std::env::current_exe()?);
+        command
             .arg("serve")
             .arg("--data-dir")
             .arg(data_dir)
             .args(["--connector-listen", &connector, "--api-listen", &api])
             .args(["--ops-listen", "127.0.0.1:0"])
             .envs(variables)
-            .stdout(Stdio::piped())
-            .stderr(stderr)
-            .kill_on_drop(true)
-            .spawn()
-            .context("starting the server")?;
-        let pid = child.id().context("the server ended at once")?;
-        let stdout = child.stdout.take().context("the server has a standard output")?;
-        let mut lines = BufReader::new(stdout).lines();
+            .stderr(stderr);
         let (mut connector, mut api, mut admin) = (None, None, None);
-        loop {
-            let line = lines.next_line().await?.context("the server ended before it was ready")?;
+        let ServerProcess { child, pid, addresses } = ServerProcess::ready(command).await?;
+        for line in addresses {
             match line.split_once(' ') {
                 Some(("connector", address)) => connector = Some(address.parse()?),
                 Some(("api", url)) => api = Some(url.to_owned()),
                 Some(("admin", path)) => admin = Some(PathBuf::from(path)),
-                _ if line == "ready" => break,
                 _ => {}
             }
         }
@@ -119,8 +112,33 @@ impl ServerProcess {
         };
         Ok(Self { child, pid, addresses })
     }
+}
 
-    pub(crate) fn addresses(&self) -> &Addresses {
+impl ServerProcess<Vec<String>> {
+    /// Starts one by a command that serves, and waits until it is ready; gives the lines that it
+    /// told before.
+    ///
+    /// # Errors
+    /// It ended before it was ready; it told why on standard error.
+    pub(crate) async fn ready(mut command: Command) -> anyhow::Result<Self> {
+        command.stdout(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().context("starting the server")?;
+        let pid = child.id().context("the server ended at once")?;
+        let stdout = child.stdout.take().context("the server has a standard output")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let mut told = Vec::new();
+        loop {
+            let line = lines.next_line().await?.context("the server ended before it was ready")?;
+            if line == "ready" {
+                return Ok(Self { child, pid, addresses: told });
+            }
+            told.push(line);
+        }
+    }
+}
+
+impl<Told> ServerProcess<Told> {
+    pub(crate) fn addresses(&self) -> &Told {
         &self.addresses
     }
 

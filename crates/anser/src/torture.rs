@@ -8,6 +8,7 @@
 mod actor;
 mod check;
 mod client;
+mod cluster;
 mod disk;
 mod fault;
 mod files;
@@ -21,13 +22,14 @@ mod report;
 mod rest;
 mod run;
 mod storage;
+mod target;
 mod trouble;
 mod weather;
 mod words;
 
 use std::path::PathBuf;
 
-use fault::{Kind, Machine};
+use fault::{Kind, Layout, Machine};
 use report::Report;
 
 use crate::failure::{Failure, Result};
@@ -50,9 +52,13 @@ pub(crate) struct Args {
     /// The faults, by name and separated by commas; `none` for none [default: all]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     faults: Option<Vec<String>>,
-    /// Play against a cluster instead of one process
+    /// Play against a cluster of 2 connectors, 2 transfers and 2 apis, on a MariaDB, a RabbitMQ and
+    /// a Redis that the run starts itself
     #[arg(long)]
     cluster: bool,
+    /// Set by the run itself when it has namespaces of its own
+    #[arg(long, hide = true)]
+    isolated: bool,
     /// Write the report there, as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -71,6 +77,7 @@ pub(super) struct Settings {
     seconds: u64,
     users: usize,
     devices: usize,
+    layout: Layout,
     kinds: Vec<Kind>,
     machine: Machine,
     dir: PathBuf,
@@ -82,12 +89,17 @@ pub(super) struct Settings {
 /// Exit status 1: a check failed, a fault could not run here, or the run could not be played; 2: an
 /// unknown fault.
 pub(crate) async fn run(args: Args) -> Result {
-    if args.cluster {
-        let text = "this version has no cluster yet; leave --cluster out to torture one process";
-        return Err(Failure::usage(text));
-    }
-    let asked = asked(args.faults.as_deref())?;
-    let machine = Machine::look();
+    let layout = if args.cluster { Layout::Cluster } else { Layout::Single };
+    let asked = asked(layout, args.faults.as_deref())?;
+    let own_hosts = match layout {
+        Layout::Cluster if args.isolated => Ok(()),
+        Layout::Cluster => match cluster::possible() {
+            Ok(()) => return Err(cluster::isolated("--isolated")),
+            why => why,
+        },
+        Layout::Single => Err("there is one host".to_owned()),
+    };
+    let machine = Machine::look(own_hosts);
     let (kinds, skipped) = fault::choose(&asked, &machine);
     let random = || rustix::time::clock_gettime(rustix::time::ClockId::Monotonic).tv_nsec as u64;
     let settings = Settings {
@@ -95,6 +107,7 @@ pub(crate) async fn run(args: Args) -> Result {
         seconds: args.seconds,
         users: usize::try_from(args.users).map_err(anyhow::Error::from)?,
         devices: usize::try_from(args.devices).map_err(anyhow::Error::from)?,
+        layout,
         kinds,
         machine,
         dir: args.dir.unwrap_or_else(std::env::temp_dir),
@@ -124,17 +137,17 @@ pub(crate) async fn run(args: Args) -> Result {
     report.verdict()
 }
 
-fn asked(names: Option<&[String]>) -> Result<Vec<Kind>> {
-    let all = || Kind::ALL.iter().map(|(kind, _)| *kind);
+fn asked(layout: Layout, names: Option<&[String]>) -> Result<Vec<Kind>> {
+    let all = || layout.kinds().map(|(kind, _)| kind);
     let Some(names) = names else { return Ok(all().collect()) };
     let mut kinds = Vec::new();
     for name in names {
-        match (name.as_str(), Kind::named(name)) {
+        match (name.as_str(), layout.kinds().find(|(_, known)| known == name)) {
             ("all", _) => kinds.extend(all()),
             ("none" | "", _) => {}
-            (_, Some(kind)) => kinds.push(kind),
+            (_, Some((kind, _))) => kinds.push(kind),
             (_, None) => {
-                let known: Vec<_> = Kind::ALL.iter().map(|(_, name)| *name).collect();
+                let known: Vec<_> = layout.kinds().map(|(_, name)| name).collect();
                 let known = known.join(", ");
                 return Err(Failure::usage(format!(
                     "no fault is called {name}; there are {known}"

@@ -141,11 +141,14 @@ pub(super) async fn play(
             slot.close().await;
         }
         if let Deed::Leave { away } = act.what {
+            let client = slot.id;
+            troupe.recorder.note(What::Left { client });
             slot.close().await;
             tokio::select! {
                 () = tokio::time::sleep(away) => {}
                 () = given(&mut curtain) => {}
             }
+            troupe.recorder.note(What::Back { client });
         }
         tokio::select! {
             opened = slot.open() => opened?,

@@ -30,9 +30,10 @@ mod show;
 mod tests;
 mod twice;
 mod views;
+mod waiting;
 mod world;
 
-pub(super) use self::{availability::Availability, operations::Operations};
+pub(super) use self::{availability::Availability, operations::Operations, waiting::Waits};
 
 use self::{commands::Commands, fates::Fates, log::Log, relations::Relations, world::World};
 use crate::torture::history::Record;
@@ -49,6 +50,8 @@ pub(super) struct Judgement {
     pub(super) checks: Vec<Check>,
     /// C10: measured, not judged.
     pub(super) availability: Availability,
+    /// How long sends waited while all nodes of a cluster were restarted.
+    pub(super) waits: Waits,
 }
 
 impl Judgement {
@@ -155,6 +158,7 @@ pub(super) fn judge(records: &[Record]) -> Judgement {
         acked: commands.acked(),
         checks: checks.0.into(),
         availability: availability::measure(&world, &commands),
+        waits: waiting::measure(&world, &commands),
     }
 }
 

@@ -1,6 +1,7 @@
 //! One client: the SDK with its storage in a file, behind its own network.
 
 use std::{
+    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
@@ -14,10 +15,10 @@ use super::{
     files,
     history::{ClientId, OpId, Recorder, What},
     link::Link,
+    random::{Choice, Random},
     rest::RestLink,
     storage::{Mirror, Watched},
 };
-use crate::process::Addresses;
 
 /// Nobody outside can reach the server, and it lives for minutes.
 const PASSWORD: &str = "an hour of torture with Anser";
@@ -30,9 +31,19 @@ const AGAIN: Duration = Duration::from_millis(200);
 #[derive(Clone)]
 pub(super) struct World {
     pub(super) recorder: Recorder,
-    pub(super) addresses: Addresses,
+    pub(super) doors: Doors,
+    pub(super) seed: u64,
     pub(super) folder: PathBuf,
     pub(super) connections: Arc<AtomicU64>,
+}
+
+/// Where clients can knock.
+#[derive(Clone, Debug)]
+pub(super) struct Doors {
+    /// TCP frames.
+    pub(super) connectors: Vec<SocketAddr>,
+    /// The URLs of REST.
+    pub(super) apis: Vec<String>,
 }
 
 /// A client.
@@ -62,11 +73,14 @@ impl Slot {
     pub(super) async fn new(world: &World, id: ClientId, user: usize) -> Result<Self> {
         let recorder = world.recorder.clone();
         let mirror = Mirror::new(id, recorder.clone(), world.connections.clone());
+        let random = |way| Random::of(world.seed, &format!("{way} of client {id}"));
+        let connectors = Choice::new(random("connector"), world.doors.connectors.clone())?;
+        let apis = Choice::new(random("api"), world.doors.apis.clone())?;
         Ok(Self {
             id,
             user,
-            link: Arc::new(Link::new(world.addresses.connector, mirror.clone()).await?),
-            rest: RestLink::new(&world.addresses.api, mirror.clone()).await?,
+            link: Arc::new(Link::new(connectors, mirror.clone()).await?),
+            rest: RestLink::new(apis, mirror.clone()).await?,
             mirror,
             file: world.folder.join(format!("client-{id}.redb")),
             recorder,

@@ -30,6 +30,7 @@ impl Disk {
     /// # Errors
     /// A tool failed, most likely for want of rights.
     pub(super) fn make(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder)?;
         let (image, mount) = (folder.join("disk.img"), folder.join("disk"));
         fs::File::create(&image)?.set_len(DISK_BYTES)?;
         fs::create_dir_all(&mount)?;

@@ -1,17 +1,14 @@
 //! After the last fault: every client drains, then everybody is asked what they hold, and at the
 //! very end the database itself.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use anser_client::{
     Client, Message, Range, RelationState,
     proto::{ConversationId, Seq, UserId},
 };
-use anser_store::{
-    InboxPage, PageLimit, Store as _, StoreError,
-    embedded::{Embedded, Options},
-};
-use anyhow::{Context as _, Result, bail};
+use anser_store::{InboxPage, PageLimit, Store, StoreError};
+use anyhow::{Result, bail};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
@@ -161,27 +158,25 @@ async fn history(client: &Client, conversation: ConversationId) -> Result<Vec<Me
     }
 }
 
-/// Notes every inbox as it is in the database. The server must not run.
+/// Notes every inbox as it is in the store. No server may run.
 ///
 /// # Errors
-/// The database does not open, or can not be read.
-pub(super) async fn audit(database: &Path, recorder: &Recorder) -> Result<()> {
-    let store = Embedded::open(Options::new(database.to_owned()));
-    let store = store.context("opening the database of the stopped server")?;
+/// The store can not be read.
+pub(super) async fn audit(store: &dyn Store, recorder: &Recorder) -> Result<()> {
     let mut last = None;
     loop {
         let users = store.users(last, 1_000).await?;
         let Some(newest) = users.last() else { break };
         last = Some(newest.id);
         for user in &users {
-            recorder.note(inbox(&store, user.id).await?);
+            recorder.note(inbox(store, user.id).await?);
         }
     }
     store.close().await?;
     Ok(())
 }
 
-async fn inbox(store: &Embedded, user: UserId) -> Result<What> {
+async fn inbox(store: &dyn Store, user: UserId) -> Result<What> {
     let floor = match store.read_inbox(user, 0, ROWS).await {
         Ok(InboxPage::BelowFloor { floor }) => floor,
         _ => 1,

@@ -74,6 +74,10 @@ pub(super) enum What {
     Holds { client: ClientId, device: Device, message: Message },
     /// The inbox is stored up to here.
     Stored { client: ClientId, device: Device, epoch: String, position: u64 },
+    /// The client is switched off by its person.
+    Left { client: ClientId },
+    /// It is switched on again.
+    Back { client: ClientId },
     /// All that the client had is gone: it was wiped.
     Wiped { client: ClientId },
     /// A copy of the client's storage was made.

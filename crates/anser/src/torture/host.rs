@@ -4,14 +4,22 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::Arc,
     time::Duration,
 };
 
 use anser_client::proto::rest::admin;
 use anser_server::{node, secrets};
+use anser_store::{
+    Store,
+    embedded::{Embedded, Options},
+};
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::{process::Command, time::timeout};
+use tokio::{
+    process::{Child, Command},
+    time::timeout,
+};
 
 use super::{disk::Disk, fault::Machine, history::Recorder, history::What};
 use crate::{
@@ -71,26 +79,12 @@ impl Host {
             Ok(()) => Some(Disk::make(folder).context("making a disk")?),
             Err(_) => None,
         };
-        let mut variables: Vec<_> = SETTINGS
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
+        let mut variables = settings();
         if disk.is_some() {
             let floor = super::disk::FLOOR_BYTES.to_string();
             variables.push(("ANSER_STORE__DISK_FLOOR_BYTES".to_owned(), floor));
         }
-        if let Ok(library) = &machine.faketime {
-            fs::write(clock_file(folder), "+0")?;
-            let file = clock_file(folder).to_string_lossy().into_owned();
-            for (name, value) in [
-                ("LD_PRELOAD", library.as_str()),
-                ("FAKETIME_TIMESTAMP_FILE", &file),
-                ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-                ("FAKETIME_CACHE_DURATION", "1"),
-            ] {
-                variables.push((name.to_owned(), value.to_owned()));
-            }
-        }
+        variables.extend(own_clock(folder, machine)?);
         let root = disk.as_ref().map_or(folder, Disk::path);
         let data_dir = root.join("data-0");
         let folder = folder.to_owned();
@@ -229,16 +223,7 @@ impl Host {
     /// # Errors
     /// strace can not be run.
     pub(super) async fn fail_a_sync(&mut self) -> Result<()> {
-        let syncs = "fdatasync,fsync,sync_file_range";
-        let mut strace = Command::new("strace")
-            .args(["-f", "-q", "-o", "/dev/null", "-e", &format!("trace={syncs}"), "-e"])
-            .arg(format!("inject={syncs}:error=EIO:when=1"))
-            .args(["-p", &self.pid()?.to_string()])
-            .kill_on_drop(true)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("running strace")?;
+        let mut strace = sync_breaker(self.pid()?)?;
         let by_itself = self.dies().await?;
         strace.kill().await?;
         ensure!(by_itself, "the server lives on after a sync failed");
@@ -250,7 +235,7 @@ impl Host {
     /// # Errors
     /// The file that tells it can not be written.
     pub(super) fn set_clock(&self, seconds: i64) -> Result<()> {
-        Ok(fs::write(clock_file(&self.folder), format!("{seconds:+}"))?)
+        set_clock(&self.folder, seconds)
     }
 
     /// Has the server write a backup.
@@ -302,9 +287,13 @@ impl Host {
         Ok(())
     }
 
-    /// The database of the server.
-    pub(super) fn database(&self) -> PathBuf {
-        node::database(&self.data_dir)
+    /// The store of the server, which must not run.
+    ///
+    /// # Errors
+    /// It does not open.
+    pub(super) fn store(&self) -> Result<Arc<dyn Store>> {
+        let store = Embedded::open(Options::new(node::database(&self.data_dir)));
+        Ok(Arc::new(store.context("opening the database of the stopped server")?))
     }
 
     fn log_file(&self) -> PathBuf {
@@ -313,11 +302,63 @@ impl Host {
 
     /// The last line of the server's log.
     fn last_words(&self) -> String {
-        let log = fs::read_to_string(self.log_file()).unwrap_or_default();
-        log.lines().last().unwrap_or("it said nothing").to_owned()
+        last_words(&self.log_file())
     }
+}
+
+/// What a server is told beside its defaults, as variables.
+pub(super) fn settings() -> Vec<(String, String)> {
+    SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+}
+
+/// The variables that give a process a wall clock of its own, where that is possible.
+///
+/// # Errors
+/// The file that tells the time can not be written.
+pub(super) fn own_clock(folder: &Path, machine: &Machine) -> Result<Vec<(String, String)>> {
+    let Ok(library) = &machine.faketime else { return Ok(Vec::new()) };
+    set_clock(folder, 0)?;
+    let file = clock_file(folder).to_string_lossy().into_owned();
+    let variables = [
+        ("LD_PRELOAD", library.as_str()),
+        ("FAKETIME_TIMESTAMP_FILE", &file),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ("FAKETIME_CACHE_DURATION", "1"),
+    ];
+    Ok(variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec())
+}
+
+/// Sets the clock of the process that has the one of this folder so many seconds off.
+///
+/// # Errors
+/// The file that tells it can not be written.
+pub(super) fn set_clock(folder: &Path, seconds: i64) -> Result<()> {
+    Ok(fs::write(clock_file(folder), format!("{seconds:+}"))?)
 }
 
 fn clock_file(folder: &Path) -> PathBuf {
     folder.join("clock")
+}
+
+/// The last line of a log.
+pub(super) fn last_words(log: &Path) -> String {
+    let log = fs::read_to_string(log).unwrap_or_default();
+    log.lines().last().unwrap_or("it said nothing").to_owned()
+}
+
+/// Runs strace, which makes the next sync of a process fail.
+///
+/// # Errors
+/// It can not be run.
+pub(super) fn sync_breaker(pid: u32) -> Result<Child> {
+    let syncs = "fdatasync,fsync,sync_file_range";
+    let mut strace = Command::new("strace");
+    strace
+        .args(["-f", "-q", "-o", "/dev/null", "-e", &format!("trace={syncs}"), "-e"])
+        .arg(format!("inject={syncs}:error=EIO:when=1"))
+        .args(["-p", &pid.to_string()])
+        .kill_on_drop(true)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    strace.spawn().context("running strace")
 }

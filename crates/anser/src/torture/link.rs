@@ -20,6 +20,7 @@ use tokio::{
 
 use super::{
     history::{ConnId, What},
+    random::Choice,
     storage::Mirror,
     weather::{Sky, Weather},
     words,
@@ -34,8 +35,8 @@ const TRICKLE: (usize, Duration) = (16, Duration::from_millis(3));
 pub(super) struct Link {
     pub(super) address: SocketAddr,
     pub(super) sky: Sky,
-    /// Ports from which the server sees this client, newest last.
-    ports: Arc<Mutex<Vec<u16>>>,
+    /// The newest connection: the server's address, and the port from which it sees this client.
+    newest: Arc<Mutex<Option<(SocketAddr, u16)>>>,
     task: AbortHandle,
 }
 
@@ -47,27 +48,28 @@ pub(super) enum End {
 }
 
 impl Link {
-    /// A network for the client of `mirror`.
+    /// A network for the client of `mirror`; each connection is to one of the servers.
     ///
     /// # Errors
     /// There is no free port.
-    pub(super) async fn new(server: SocketAddr, mirror: Mirror) -> io::Result<Self> {
+    pub(super) async fn new(mut servers: Choice<SocketAddr>, mirror: Mirror) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let (sky, ports) = (Sky::default(), Arc::new(Mutex::new(Vec::new())));
-        let (weather, seen) = (sky.clone(), ports.clone());
+        let (sky, newest) = (Sky::default(), Arc::new(Mutex::new(None)));
+        let (weather, seen) = (sky.clone(), Arc::clone(&newest));
         let task = tokio::spawn(async move {
             // Sockets of which the server was not told that they are dead.
             let forgotten = Arc::new(Mutex::new(Vec::new()));
             while let Ok((near, _)) = listener.accept().await {
                 let known = weather.cuts();
+                let server = *servers.next();
                 let Ok(far) = TcpStream::connect(server).await else {
                     // As if nobody listened at the server's own address.
                     reset(&near);
                     continue;
                 };
                 if let Ok(local) = far.local_addr() {
-                    seen.lock().push(local.port());
+                    *seen.lock() = Some((server, local.port()));
                 }
                 let (sky, forgotten) = (weather.clone(), forgotten.clone());
                 let pass = pass(near, far, mirror.clone(), sky, known);
@@ -78,12 +80,12 @@ impl Link {
                 });
             }
         });
-        Ok(Self { address, sky, ports, task: task.abort_handle() })
+        Ok(Self { address, sky, newest, task: task.abort_handle() })
     }
 
-    /// The port from which the server sees this client's newest connection.
-    pub(super) fn port(&self) -> Option<u16> {
-        self.ports.lock().last().copied()
+    /// The newest connection: the server's address, and the port from which it sees this client.
+    pub(super) fn newest(&self) -> Option<(SocketAddr, u16)> {
+        *self.newest.lock()
     }
 }
 

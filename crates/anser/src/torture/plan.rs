@@ -135,7 +135,7 @@ pub(super) struct Due {
 
 impl Schedule {
     pub(super) fn of(seed: u64, lane: Lane, kinds: &[Kind]) -> Self {
-        let kinds = kinds.iter().copied().filter(|kind| kind.lane() == lane).collect();
+        let kinds = kinds.iter().copied().filter(|kind| lane.hits(*kind)).collect();
         Self { random: Random::of(seed, lane.name()), kinds, dealt: Vec::new() }
     }
 
@@ -189,8 +189,8 @@ mod tests {
     #[test]
     fn a_schedule_repeats_itself_and_leaves_no_kind_out() {
         let kinds: Vec<Kind> = Kind::ALL.iter().map(|(kind, _)| *kind).collect();
-        for lane in [Lane::Server, Lane::Link] {
-            let of_lane = kinds.iter().filter(|kind| kind.lane() == lane).count();
+        for lane in [Lane::Server, Lane::Nodes, Lane::Services, Lane::Network, Lane::Link] {
+            let of_lane = kinds.iter().filter(|kind| lane.hits(**kind)).count();
             let deal = |seed| {
                 let mut schedule = Schedule::of(seed, lane, &kinds);
                 (0..of_lane).map(|_| schedule.next((1, 2)).unwrap()).collect::<Vec<_>>()

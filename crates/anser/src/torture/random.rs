@@ -48,3 +48,28 @@ impl Random {
         }
     }
 }
+
+/// Items of which one is chosen, again and again.
+#[derive(Clone, Debug)]
+pub(super) struct Choice<T> {
+    random: Random,
+    /// At least one.
+    items: Vec<T>,
+}
+
+impl<T> Choice<T> {
+    /// Chooses among some items, as a stream of random numbers decides.
+    ///
+    /// # Errors
+    /// There are none.
+    pub(super) fn new(random: Random, items: Vec<T>) -> anyhow::Result<Self> {
+        anyhow::ensure!(!items.is_empty(), "there is nothing to choose from");
+        Ok(Self { random, items })
+    }
+
+    /// The next one.
+    pub(super) fn next(&mut self) -> &T {
+        let index = self.random.below(self.items.len());
+        &self.items[index]
+    }
+}

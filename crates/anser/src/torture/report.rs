@@ -16,6 +16,9 @@ use crate::failure::{Failure, Result};
 /// Failures of one check that are shown with their history; the count tells of the others.
 const SHOWN: usize = 1;
 
+/// During a rolling restart no send waits longer for its ack.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// The report of one run.
 pub(super) struct Report {
     json: Map<String, Value>,
@@ -43,8 +46,14 @@ impl Report {
             checks.insert(check.name.to_owned(), value);
         }
         checks.insert("C10".to_owned(), availability(judgement));
-        if judgement.acked == 0 {
-            wrong.push("nothing was acked, so nothing is proved".to_owned());
+        let acked_min = settings.layout.acked_per_second_min() * settings.seconds;
+        if (judgement.acked as u64) < acked_min.max(1) {
+            let acked = judgement.acked;
+            wrong.push(format!("only {acked} commands were acked, so little is proved"));
+        }
+        if judgement.waits.longest > WAIT_MAX {
+            let longest = judgement.waits.longest.as_secs_f64();
+            wrong.push(format!("a send waited {longest:.1} s for its ack in a rolling restart"));
         }
         for end in &played.unexpected {
             wrong.push(format!("the server ended by itself: {end}"));
@@ -60,6 +69,8 @@ impl Report {
             "seconds": settings.seconds,
             "users": settings.users,
             "devices": settings.devices,
+            "layout": settings.layout.name(),
+            "hosts": if settings.machine.own_hosts.is_ok() { "own network each" } else { "one" },
             "disk": if settings.machine.own_disk.is_ok() { "own ext4" } else { "folder" },
             "took_seconds": played.took.as_secs(),
             "records": played.records.len(),
@@ -140,7 +151,7 @@ pub(super) fn write_history(file: &Path, records: &[Record]) -> anyhow::Result<(
 }
 
 /// C10: how fast service came back, at worst, by kind of fault. Told, not judged: the bar depends
-/// on the machine.
+/// on the machine. How long sends waited in a rolling restart is judged.
 fn availability(judgement: &Judgement) -> Value {
     let seconds =
         |time: Option<Duration>| time.map(|time| (time.as_secs_f64() * 1e3).round() / 1e3);
@@ -154,5 +165,12 @@ fn availability(judgement: &Judgement) -> Value {
         });
         ((*kind).to_owned(), times)
     });
-    json!({ "kinds": worst.collect::<Map<_, _>>() })
+    let waits = &judgement.waits;
+    json!({
+        "kinds": worst.collect::<Map<_, _>>(),
+        "rolling_restart": {
+            "sends": waits.sends,
+            "longest_wait_s": seconds(Some(waits.longest)),
+        },
+    })
 }

@@ -12,9 +12,10 @@ use axum::{
     response::Response,
 };
 use futures_util::stream::try_unfold;
+use parking_lot::Mutex;
 use tokio::{net::TcpListener, task::AbortHandle};
 
-use super::{history::What, storage::Mirror, words};
+use super::{history::What, random::Choice, storage::Mirror, words};
 
 /// Larger than any request of the SDK: parts of files have up to 4 MiB.
 const REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -30,23 +31,23 @@ pub(super) struct RestLink {
 }
 
 struct Passage {
-    /// The server, such as `http://127.0.0.1:7401`.
-    server: String,
+    /// Servers, such as `http://127.0.0.1:7401`.
+    servers: Mutex<Choice<String>>,
     http: reqwest::Client,
     mirror: Mirror,
 }
 
 impl RestLink {
-    /// A way for the client of `mirror`.
+    /// A way for the client of `mirror`; each request goes to one of the servers.
     ///
     /// # Errors
     /// There is no free port.
-    pub(super) async fn new(server: &str, mirror: Mirror) -> anyhow::Result<Self> {
+    pub(super) async fn new(servers: Choice<String>, mirror: Mirror) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address: SocketAddr = listener.local_addr()?;
         // No connections are kept: those to a server that died would fail once more.
         let http = reqwest::Client::builder().pool_max_idle_per_host(0).build()?;
-        let passage = Passage { server: server.to_owned(), http, mirror };
+        let passage = Passage { servers: Mutex::new(servers), http, mirror };
         let router = Router::new().fallback(pass).with_state(Arc::new(passage));
         let task = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;
@@ -71,7 +72,8 @@ impl Passage {
         let (head, body) = request.into_parts();
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
         let body = to_bytes(body, REQUEST_BYTES_MAX).await?;
-        let mut onward = self.http.request(head.method, format!("{}{path}", self.server));
+        let url = format!("{}{path}", self.servers.lock().next());
+        let mut onward = self.http.request(head.method, url);
         for (name, value) in head.headers.iter().filter(|(name, _)| !OF_ONE_HOP.contains(name)) {
             onward = onward.header(name, value);
         }

@@ -21,9 +21,9 @@ use super::{
     fault::Lane,
     finale,
     history::{Record, Recorder, What},
-    host::Host,
     plan::{Acts, Schedule},
     random::Random,
+    target::Target,
     trouble::{self, Troubles, Victim},
 };
 
@@ -54,28 +54,32 @@ pub(super) async fn play(settings: &Settings) -> Result<Played> {
     let began = Instant::now();
     let folder = tempfile::Builder::new().prefix("anser-torture-").tempdir_in(&settings.dir)?;
     let recorder = Recorder::new();
-    let host = Host::new(folder.path(), &settings.machine, recorder.clone()).await?;
+    let target = Target::start(folder.path(), settings, recorder.clone()).await?;
+    println!("what is tortured serves after {:.1} s", began.elapsed().as_secs_f64());
     let world = World {
         recorder: recorder.clone(),
-        addresses: host.addresses()?.clone(),
+        doors: target.doors()?,
+        seed: settings.seed,
         folder: folder.path().to_owned(),
         connections: Arc::new(AtomicU64::new(0)),
     };
     let slots = install(&world, settings).await?;
     let troupe = Arc::new(befriend(&slots, settings, recorder.clone()).await?);
     let troubles = Troubles::new(recorder.clone());
-    let (mut host, slots) = perform(host, slots, troupe, &troubles, settings).await?;
+    let (mut target, slots) = perform(target, slots, troupe, &troubles, settings).await?;
 
     println!("settling: every client drains");
-    host.tend().await?;
+    target.tend().await?;
     let mut slots = finale::drain(slots, &recorder).await;
     finale::views(&slots, &recorder).await?;
     for slot in &mut slots {
         slot.close().await;
     }
-    host.stop().await.context("stopping the server at the end")?;
-    finale::audit(&host.database(), &recorder).await?;
-    let unexpected = host.unexpected().to_vec();
+    target.stop().await.context("stopping the server at the end")?;
+    let store = target.store().await?;
+    finale::audit(&*store, &recorder).await?;
+    store.close().await?;
+    let unexpected = target.end().await?;
     Ok(Played {
         records: recorder.take(),
         faults: troubles.counts(),
@@ -137,16 +141,16 @@ async fn befriend(slots: &[Slot], settings: &Settings, recorder: Recorder) -> Re
 
 /// Clients act, and everything breaks.
 async fn perform(
-    host: Host,
+    target: Target,
     slots: Vec<Slot>,
     troupe: Arc<Troupe>,
     troubles: &Troubles,
     settings: &Settings,
-) -> Result<(Host, Vec<Slot>)> {
+) -> Result<(Target, Vec<Slot>)> {
     let (over, no_more_faults) = watch::channel(false);
     let (curtain, fallen) = watch::channel(false);
     let recorder = troupe.recorder.clone();
-    let connector = host.addresses()?.connector.port();
+    let network = target.network();
     let mut random = Random::of(settings.seed, "arrivals");
     let (mut actors, mut victims) = (JoinSet::new(), Vec::new());
     for slot in slots {
@@ -164,21 +168,23 @@ async fn perform(
             played.await
         });
     }
-    let server = Schedule::of(settings.seed, Lane::Server, &settings.kinds);
     let links = Schedule::of(settings.seed, Lane::Link, &settings.kinds);
-    let mut server =
-        tokio::spawn(trouble::break_server(host, server, troubles.clone(), no_more_faults.clone()));
-    let links = trouble::break_links(victims, connector, links, troubles.clone(), no_more_faults);
+    let mut broken = tokio::spawn(target.torture(
+        (settings.seed, settings.kinds.clone()),
+        troubles.clone(),
+        no_more_faults.clone(),
+    ));
+    let links = trouble::break_links(victims, network, links, troubles.clone(), no_more_faults);
     let links = tokio::spawn(links);
 
     let all = Instant::now() + Duration::from_secs(settings.seconds);
     tokio::select! {
         () = tokio::time::sleep_until(all) => {}
-        broken = &mut server => { broken??; }
+        broken = &mut broken => { broken??; }
         Some(broken) = actors.join_next() => { broken??; }
     }
     over.send_replace(true);
-    let host = server.await??;
+    let target = broken.await??;
     links.await.context("the faults of the links")??;
     sleep(AFTERMATH).await;
     recorder.note(What::Settling);
@@ -190,7 +196,7 @@ async fn perform(
     slots.sort_by_key(|slot| slot.id);
     // One that was to arrive later than the run lasted was never installed.
     slots.retain(|slot| slot.mirror.identity().is_some());
-    Ok((host, slots))
+    Ok((target, slots))
 }
 
 /// Waits until a signal is given; ends too when nobody can give it any more.

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    process::Command,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -14,12 +13,13 @@ use anyhow::{Context as _, Result, bail};
 use parking_lot::Mutex;
 use rustix::process::Signal;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, mpsc, oneshot, watch},
     time::{Instant, sleep},
 };
 
 use super::{
     actor::Order,
+    cluster::Network,
     disk::FLOOR_BYTES,
     fault::{Kind, system},
     history::{Recorder, What},
@@ -36,13 +36,15 @@ use super::{
 pub(super) const SERVER_PAUSE_MS: (u64, u64) = (1_500, 2_500);
 /// The same for the clients' side.
 pub(super) const LINK_PAUSE_MS: (u64, u64) = (300, 1_500);
+/// A fault that is alone begins when all others have been over for so long: clients are back.
+const BREATH: Duration = Duration::from_secs(3);
 /// Longest SIGSTOP.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// All threads of a process have stopped this long after they were told to, but for those that wait
 /// for the disk.
-const STOPS: Duration = Duration::from_millis(20);
+pub(super) const STOPS: Duration = Duration::from_millis(20);
 /// Hours by which the clock jumps.
-const CLOCK_HOURS: [i64; 6] = [-72, -25, -1, 1, 25, 72];
+pub(super) const CLOCK_HOURS: [i64; 6] = [-72, -25, -1, 1, 25, 72];
 
 /// Counts and numbers faults, and notes when they begin and end.
 #[derive(Clone)]
@@ -51,18 +53,28 @@ pub(super) struct Troubles {
     began: Instant,
     next: Arc<AtomicU64>,
     done: Arc<Mutex<BTreeMap<&'static str, u64>>>,
+    /// Held by every fault while it lasts, by one that must be alone for itself.
+    peace: Arc<RwLock<()>>,
 }
 
 /// A fault that has begun.
-struct Begun {
+pub(super) struct Begun {
     fault: u64,
     kind: Kind,
     at: Instant,
+    _peace: Peace,
+}
+
+/// What keeps other faults away, or only those that must be alone.
+enum Peace {
+    Shared { _held: OwnedRwLockReadGuard<()> },
+    Alone { _held: OwnedRwLockWriteGuard<()> },
 }
 
 impl Troubles {
     pub(super) fn new(recorder: Recorder) -> Self {
-        Self { recorder, began: Instant::now(), next: Arc::default(), done: Arc::default() }
+        let (next, done, peace) = (Arc::default(), Arc::default(), Arc::default());
+        Self { recorder, began: Instant::now(), next, done, peace }
     }
 
     /// How often each kind happened, from its beginning to its end.
@@ -70,13 +82,27 @@ impl Troubles {
         self.done.lock().clone()
     }
 
-    fn begin(&self, kind: Kind) -> Begun {
-        let fault = self.next.fetch_add(1, Relaxed);
-        self.recorder.note(What::Fault { fault, kind: kind.name() });
-        Begun { fault, kind, at: Instant::now() }
+    /// A fault begins, beside those of other lanes.
+    pub(super) async fn begin(&self, kind: Kind) -> Begun {
+        let peace = Peace::Shared { _held: self.peace.clone().read_owned().await };
+        self.note(kind, peace)
     }
 
-    fn heal(&self, begun: Begun) {
+    /// A fault begins when all others are over; they wait for its end.
+    pub(super) async fn begin_alone(&self, kind: Kind) -> Begun {
+        let peace = Peace::Alone { _held: self.peace.clone().write_owned().await };
+        sleep(BREATH).await;
+        self.note(kind, peace)
+    }
+
+    fn note(&self, kind: Kind, peace: Peace) -> Begun {
+        let fault = self.next.fetch_add(1, Relaxed);
+        self.recorder.note(What::Fault { fault, kind: kind.name() });
+        Begun { fault, kind, at: Instant::now(), _peace: peace }
+    }
+
+    /// A fault is over, and has happened.
+    pub(super) fn heal(&self, begun: Begun) {
         self.recorder.note(What::Healed { fault: begun.fault });
         let lasted = begun.at.elapsed().as_secs_f64();
         let since = self.began.elapsed().as_secs_f64() - lasted;
@@ -113,7 +139,7 @@ pub(super) async fn break_server(
 }
 
 /// Without faults the server is only looked after.
-async fn pause(due: Option<&Due>) {
+pub(super) async fn pause(due: Option<&Due>) {
     sleep(due.map_or(Duration::from_millis(SERVER_PAUSE_MS.0), |due| due.pause)).await;
 }
 
@@ -122,7 +148,7 @@ async fn strike(host: &mut Host, due: Due, troubles: &Troubles) -> Result<()> {
     if due.kind == Kind::Restore {
         return restore(host, &mut random, troubles).await;
     }
-    let begun = troubles.begin(due.kind);
+    let begun = troubles.begin(due.kind).await;
     match due.kind {
         Kind::Kill => {
             host.kill().await?;
@@ -192,7 +218,7 @@ async fn fill_disk(host: &mut Host, random: &mut Random) -> Result<()> {
 async fn restore(host: &mut Host, random: &mut Random, troubles: &Troubles) -> Result<()> {
     let backup = host.back_up().await?;
     sleep(random.millis(500, 2_000)).await;
-    let begun = troubles.begin(Kind::Restore);
+    let begun = troubles.begin(Kind::Restore).await;
     host.restore(backup, random.below(3) > 0).await?;
     troubles.heal(begun);
     Ok(())
@@ -210,7 +236,7 @@ pub(super) struct Victim {
 /// A tool failed.
 pub(super) async fn break_links(
     victims: Vec<Victim>,
-    connector: u16,
+    network: Network,
     mut schedule: Schedule,
     troubles: Troubles,
     mut over: watch::Receiver<bool>,
@@ -223,10 +249,10 @@ pub(super) async fn break_links(
         }
         let mut random = Random::of(due.seed, "fault");
         let victim = &victims[random.below(victims.len())];
-        let begun = troubles.begin(due.kind);
+        let begun = troubles.begin(due.kind).await;
         let happened = match due.kind {
             Kind::Storm => storm(&victims, &mut random).await,
-            Kind::SocketKill => kill_socket(victim, connector)?,
+            Kind::SocketKill => kill_socket(victim, &network)?,
             Kind::Wipe => victim.obeys(Order::Wipe, &mut over).await,
             Kind::OldCopy => old_copy(victim, &mut random, &mut over).await,
             other => worsen(&victim.link, other, &mut random).await,
@@ -247,10 +273,11 @@ async fn storm(victims: &[Victim], random: &mut Random) -> bool {
 }
 
 /// Gives whether there was a socket to destroy.
-fn kill_socket(victim: &Victim, connector: u16) -> Result<bool> {
-    let Some(port) = victim.link.port() else { return Ok(false) };
-    let filter = format!("sport = :{connector} and dport = :{port}");
-    let killed = system(Command::new("ss").args(["-K", "-t", "-n", "-H"]).arg(filter))?;
+fn kill_socket(victim: &Victim, network: &Network) -> Result<bool> {
+    let Some((server, port)) = victim.link.newest() else { return Ok(false) };
+    let filter = format!("sport = :{} and dport = :{port}", server.port());
+    let mut kill = network.command_at(server.ip(), "ss");
+    let killed = system(kill.args(["-K", "-t", "-n", "-H"]).arg(filter))?;
     Ok(!killed.trim().is_empty())
 }
 

@@ -44,11 +44,42 @@ fn nothing_is_lost_whatever_breaks() {
     assert!(report["faults"].as_object().expect("a table").len() > 8, "{told}");
 }
 
+/// A few faults of each lane: all of them need minutes.
+const OF_A_CLUSTER: &str = "kill,restart,mariadb_kill,rabbitmq_kill,redis_flush,partition_drop,\
+                            partition_one_way,reset,storm";
+
+#[test]
+fn nothing_is_lost_whatever_breaks_in_a_cluster() {
+    let test = "nothing_is_lost_whatever_breaks_in_a_cluster";
+    let control = "/usr/lib/rabbitmq/bin/rabbitmqctl";
+    for (program, word) in [("mariadbd", "-V"), ("redis-server", "-v"), (control, "version")] {
+        if !left_out::has_with(program, word, test) {
+            return;
+        }
+    }
+    let short = ["--cluster", "--seconds", "20", "--users", "3", "--devices", "2", "--faults"];
+    let (mut status, mut report, mut told) = torture(&[&short[..], &[OF_A_CLUSTER]].concat());
+    let skipped: Vec<_> = report["skipped"].as_object().expect(&told).keys().cloned().collect();
+    if !skipped.is_empty() {
+        left_out::some(&skipped.join(", "), test);
+        assert_eq!(status, Some(1), "what can not run is a failure unless it is left out");
+        let rest = OF_A_CLUSTER.split(',').filter(|fault| !skipped.iter().any(|one| one == fault));
+        let rest = rest.collect::<Vec<_>>().join(",");
+        (status, report, told) = torture(&[&short[..], &[&rest]].concat());
+    }
+    assert_eq!(status, Some(0), "{told}");
+    for check in 1..=9 {
+        assert_eq!(report["checks"][format!("C{check}")]["holds"], true, "{told}");
+    }
+    assert!(report["faults"].as_object().expect("a table").len() > 4, "{told}");
+}
+
 #[test]
 fn wrong_input_is_told() {
     for (arguments, sentence) in [
         (&["--faults", "kil"][..], "no fault is called kil; there are kill, "),
-        (&["--cluster"], "this version has no cluster yet"),
+        (&["--cluster", "--faults", "restore"], "no fault is called restore; there are kill, "),
+        (&["--faults", "redis_flush"], "no fault is called redis_flush; there are kill, "),
         (&["--seconds", "0"], "0 is not in 1.."),
         (&["--users", "1"], "1 is not in 2..=50"),
     ] {

@@ -15,6 +15,7 @@ mod receipts;
 mod restore;
 mod story;
 mod twice;
+mod waiting;
 
 use std::time::Duration;
 
