@@ -76,6 +76,9 @@ tests "tests" $cargo test --locked --workspace --no-fail-fast
 # Left out, and said so, are the few that look into the folder of the embedded database.
 tests "promises, with the data on MySQL" env ANSER_TEST_LAYOUT=mysql \
     $cargo test --locked -p anser --test it --no-fail-fast -- promises connections hostile
+# And in three roles, over RabbitMQ and Redis too.
+tests "promises, in a cluster" env ANSER_TEST_LAYOUT=cluster \
+    $cargo test --locked -p anser --test it --no-fail-fast -- promises connections hostile
 check "documentation" env RUSTDOCFLAGS="-D warnings" $cargo doc --locked --workspace --no-deps
 check "licences, bans, sources" "$tools/bin/cargo-deny" --locked check bans licenses sources
 
