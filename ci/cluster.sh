@@ -7,11 +7,13 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
+# What is written here holds keys and what people say.
+umask 077
+
 folder=$(realpath -m "${1:-data/cluster}")
 anser=${ANSER:-$PWD/target/release/anser}
 services=$folder/services
 mkdir -p "$services" "$folder/logs"
-chmod 700 "$folder"
 # Another one is never used: what is in it would be served.
 unset ANSER_TEST_MYSQL_URL ANSER_TEST_AMQP_URL ANSER_TEST_REDIS_URL
 . ci/services.sh
@@ -40,7 +42,7 @@ node() { # NAME ROLE OPTIONS...
     local pid=$! tries
     node_pids=("$pid" "${node_pids[@]}")
     for ((tries = 0; tries < 300; tries++)); do
-        grep -qx ready "$folder/logs/$name.out" && return
+        grep -qsx ready "$folder/logs/$name.out" && return
         kill -0 "$pid" 2>/dev/null || break
         sleep 0.1
     done
@@ -56,6 +58,7 @@ mariadb-admin --no-defaults --socket="$services/mysql.sock" --user=root create a
 export ANSER_STORE__URL=$ANSER_TEST_MYSQL_URL/anser
 export ANSER_QUEUE__URL=$ANSER_TEST_AMQP_URL
 export ANSER_PRESENCE__URL=$ANSER_TEST_REDIS_URL
+export ANSER_FILES__SHARED=true ANSER_FILES__PATH=$folder/files
 node transfer-1 transfer --ops-listen 127.0.0.1:7404
 node transfer-2 transfer --ops-listen 127.0.0.1:7405
 node connector-1 connector --connector-listen 127.0.0.1:7400 --link-listen 127.0.0.1:7403 \
@@ -76,7 +79,10 @@ Two connectors, two transfers and two apis run in $folder:
 Chat in two other terminals, each by another api:
     $anser chat --user alice
     $anser chat --user bob --server http://127.0.0.1:7411
-Take a node away and look: kill $(tail -1 <<<"${node_pids[*]}" | awk '{print $NF}')   (transfer-1)
+Look at the nodes, and take one away:
+    ANSER_PRESENCE__URL=$ANSER_PRESENCE__URL ANSER_STORE__URL=$ANSER_STORE__URL \\
+        $anser node list --data-dir $folder
+    kill ${node_pids[-1]}   (transfer-1)
 REST documentation: http://127.0.0.1:7401/docs
 Ctrl-C stops all of it; the data stays.
 TEXT

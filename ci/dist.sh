@@ -46,8 +46,9 @@ deb() {
     # The newest of glibc that the binary asks for is the oldest that will do.
     libc=$(objdump -T "$root/usr/bin/anser" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -1)
     install -d "$root/lib/systemd/system"
-    sed 's|/usr/local/bin/anser|/usr/bin/anser|' deploy/anser.service \
-        >"$root/lib/systemd/system/anser.service"
+    for unit in anser.service anser@.service; do
+        sed 's|/usr/local/bin/anser|/usr/bin/anser|' "deploy/$unit" >"$root/lib/systemd/system/$unit"
+    done
     documents "$root/usr/share/doc/anser"
     install -m 0644 LICENSE "$root/usr/share/doc/anser/copyright"
     cp -r deploy "$root/usr/share/doc/anser/examples"

