@@ -2,8 +2,8 @@
 //!
 //! A device's ack ("sent") comes from the commit, not from RabbitMQ's confirm, so what gets lost
 //! here the device sends again. Order is what must not get lost: a command above a gap is refused
-//! and ends its session. So a partition has one unconfirmed message of each connector at most, which
-//! is sent again unchanged and first, and one transfer at a time works it off.
+//! and ends its session. So a partition has one unconfirmed message of each connector at most,
+//! which is sent again unchanged and first, and one transfer at a time works it off.
 //!
 //! [`Publisher`] brings the lanes of a [`super::Queue`] to RabbitMQ. [`Consumer`] gives the
 //! partitions of a transfer. Both start without a reachable RabbitMQ, and connect again for ever.
@@ -34,7 +34,7 @@ pub struct Options {
     pub url: String,
     /// What all its queues' names start with: clusters that share a vhost take different ones.
     pub name: String,
-    /// Into how many queues it is cut. All nodes must agree; RabbitMQ keeps the number of the first.
+    /// Into how many queues it is cut. All nodes must agree; RabbitMQ keeps the first one's number.
     pub partitions: usize,
     /// Names the store's history: records of another one are dropped.
     pub epoch: String,
