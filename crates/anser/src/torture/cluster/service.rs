@@ -201,14 +201,16 @@ impl Service {
     /// # Errors
     /// It refuses.
     pub(super) async fn sql(&self, statements: &str) -> Result<String> {
-        run(self.sql_client(statements), START_MAX).await
+        run(self.sql_client("warden", statements), START_MAX).await
     }
 
-    /// The client that runs statements.
-    pub(super) fn sql_client(&self, statements: &str) -> Command {
+    /// The client that runs statements as a user, whose password is its name.
+    pub(super) fn sql_client(&self, user: &str, statements: &str) -> Command {
         let mut client = Command::new("mariadb");
         client
-            .args(["--no-defaults", "--protocol=tcp", "--user=warden", "--password=warden"])
+            .args(["--no-defaults", "--protocol=tcp"])
+            .arg(format!("--user={user}"))
+            .arg(format!("--password={user}"))
             .args(["--connect-timeout=5", "--skip-column-names", "--batch"])
             .arg(format!("--host={}", self.address.ip()))
             .arg(format!("--port={}", self.address.port()))
