@@ -31,8 +31,9 @@ const START_MAX: Duration = Duration::from_secs(120);
 const STOP_MAX: Duration = Duration::from_secs(20);
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(50);
-/// A command of RabbitMQ starts an Erlang of its own.
-const CONTROL_MAX: Duration = Duration::from_secs(30);
+/// A command of RabbitMQ starts an Erlang of its own: 3 s on an idle machine, more than 30 s were seen
+/// on one that compiles.
+const CONTROL_MAX: Duration = Duration::from_secs(120);
 /// RabbitMQ closes a connection that said nothing for two of these.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Debian's scripts, not its wrappers, which change the user and the folder.
@@ -224,7 +225,7 @@ impl Service {
     /// It fails.
     pub(super) async fn control(&self, arguments: &[&str]) -> Result<String> {
         let mut control = self.host.command(format!("{RABBITMQ}/rabbitmqctl"));
-        control.args(["--quiet", "--timeout", "10"]).args(arguments);
+        control.args(["--quiet", "--timeout", "60"]).args(arguments);
         control.envs(self.variables.iter().map(|(name, value)| (name, value)));
         run(control, CONTROL_MAX).await
     }
