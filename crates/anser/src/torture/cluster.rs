@@ -1,5 +1,5 @@
-//! A cluster of this binary: connectors, transfers and apis, on a MariaDB, a RabbitMQ and a Redis of
-//! its own. Each process is on a host of its own where the machine allows it.
+//! A cluster of this binary: connectors, transfers and apis, on a MariaDB, a RabbitMQ and a Redis
+//! of its own. Each process is on a host of its own where the machine allows it.
 
 mod network;
 mod node;

@@ -31,8 +31,8 @@ const START_MAX: Duration = Duration::from_secs(120);
 const STOP_MAX: Duration = Duration::from_secs(20);
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(50);
-/// A command of RabbitMQ starts an Erlang of its own: 3 s on an idle machine, more than 30 s were seen
-/// on one that compiles.
+/// A command of RabbitMQ starts an Erlang of its own: 3 s on an idle machine, more than 30 s were
+/// seen on one that compiles.
 const CONTROL_MAX: Duration = Duration::from_secs(120);
 /// RabbitMQ closes a connection that said nothing for two of these.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);

@@ -30,7 +30,8 @@ pub(super) async fn deadlock(service: &Service) -> Result<bool> {
     let round = "START TRANSACTION;
         SELECT COUNT(*) FROM (SELECT user FROM im_inbox_head ORDER BY user DESC FOR UPDATE) a;
         SELECT SLEEP(0.03);
-        SELECT COUNT(*) FROM (SELECT conversation FROM im_conversation ORDER BY conversation DESC FOR UPDATE) b;
+        SELECT COUNT(*) FROM (SELECT conversation FROM im_conversation
+            ORDER BY conversation DESC FOR UPDATE) b;
         SELECT SLEEP(0.02);
         SELECT COUNT(*) FROM (SELECT device FROM im_device ORDER BY device DESC FOR UPDATE) c;
         ROLLBACK; SELECT SLEEP(0.1);";
