@@ -56,6 +56,7 @@ need strace strace
 need mkfs.ext4 e2fsprogs
 need ss iproute2
 need faketime faketime
+need nft nftables
 # The proxies of deploy/, which a test starts.
 need haproxy haproxy
 need nginx nginx-light

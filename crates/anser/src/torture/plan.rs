@@ -78,16 +78,20 @@ const THINK_MS: (u64, u64) = (20, 240);
 const AWAY_MS: (u64, u64) = (50, 3_000);
 
 /// The acts of one client, without end.
-pub(super) struct Acts(Random);
+pub(super) struct Acts {
+    random: Random,
+    with_files: bool,
+}
 
 impl Acts {
-    pub(super) fn of(seed: u64, client: ClientId) -> Self {
-        Self(Random::of(seed, &format!("client {client}")))
+    /// Those of one client of a seed. Where it does not send files it sends messages instead.
+    pub(super) fn of((seed, with_files): (u64, bool), client: ClientId) -> Self {
+        Self { random: Random::of(seed, &format!("client {client}")), with_files }
     }
 
     /// The next act. Every act draws the same number of numbers.
     pub(super) fn next(&mut self) -> Act {
-        let random = &mut self.0;
+        let random = &mut self.random;
         let think = random.millis(THINK_MS.0, THINK_MS.1);
         let share = u32::try_from(random.below(100)).unwrap_or(0);
         let (messages, away) = (1 + random.below(BURST_MAX), random.millis(AWAY_MS.0, AWAY_MS.1));
@@ -98,6 +102,7 @@ impl Acts {
         let what = match deed(share) {
             _ if revokes => Deed::Revoke,
             Deed::Send { .. } => Deed::Send { messages },
+            Deed::SendFile { .. } if !self.with_files => Deed::Send { messages },
             Deed::SendFile { .. } => Deed::SendFile { bytes },
             Deed::Leave { .. } => Deed::Leave { away },
             other => other,
@@ -160,7 +165,7 @@ mod tests {
     #[test]
     fn a_seed_gives_the_same_acts_again_and_another_seed_others() {
         let acts = |seed, client| {
-            let mut acts = Acts::of(seed, client);
+            let mut acts = Acts::of((seed, true), client);
             (0..200).map(|_| acts.next()).collect::<Vec<_>>()
         };
         assert_eq!(acts(7, 1), acts(7, 1));
@@ -170,11 +175,11 @@ mod tests {
 
     #[test]
     fn every_kind_of_deed_is_done() {
-        let mut acts = Acts::of(1, 0);
+        let mut acts = Acts::of((1, true), 0);
         let deeds = (0..2_000).map(|_| std::mem::discriminant(&acts.next().what));
         assert_eq!(deeds.collect::<HashSet<_>>().len(), SHARES.len() + 1);
         let mut sizes = Vec::new();
-        let mut acts = Acts::of(1, 0);
+        let mut acts = Acts::of((1, true), 0);
         for _ in 0..20_000 {
             if let Deed::SendFile { bytes } = acts.next().what {
                 sizes.push(bytes);

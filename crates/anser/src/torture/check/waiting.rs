@@ -14,7 +14,7 @@ const ROLLING_RESTART: &str = "rolling_restart";
 pub(in crate::torture) struct Waits {
     /// Sends that were put into an outbox meanwhile.
     pub(in crate::torture) sends: usize,
-    /// The longest time from the outbox to the ack. What the client itself was switched off does
+    /// The longest time from the outbox to the ack. While the client itself was switched off does
     /// not count, nor what came after the beginning of the next fault.
     pub(in crate::torture) longest: Duration,
     /// The record that put the longest one into an outbox.

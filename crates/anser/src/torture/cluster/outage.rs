@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{Services, service::Service, sql};
 use crate::torture::{
@@ -20,6 +20,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 const DEATH_MAX: Duration = Duration::from_secs(3);
 /// MariaDB looks again for room on its disk after a minute, unless somebody restarts it.
 const ROOM_MAX: Duration = Duration::from_secs(3);
+
+/// Erlang's helpers notice within this time that it is gone.
+const HELPERS_MAX: Duration = Duration::from_secs(10);
 
 /// Does it, and undoes it. Gives whether it happened.
 ///
@@ -52,7 +55,7 @@ pub(super) async fn strike(
             sleep(STOPS).await;
             service.disk()?.cut_power()?;
             service.kill().await?;
-            service.disk()?.power_back()?;
+            power_back(service).await?;
             service.start().await?;
         }
         Harm::Full => fill(kind, service, random).await?,
@@ -81,6 +84,18 @@ pub(super) async fn strike(
         Harm::Crowded => sql::crowd(service, random.millis(2_000, 4_000)).await?,
     }
     Ok(true)
+}
+
+/// Helpers of a process that was killed hold files for a moment longer.
+async fn power_back(service: &Service) -> Result<()> {
+    let until = Instant::now() + HELPERS_MAX;
+    while let Err(error) = service.disk()?.power_back() {
+        if Instant::now() > until {
+            return Err(error);
+        }
+        sleep(STOPS).await;
+    }
+    Ok(())
 }
 
 /// Mostly short: the sixth power of an even share has a seventh of it as its mean.

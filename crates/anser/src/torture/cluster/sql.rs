@@ -4,8 +4,8 @@ use std::{process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result};
 use tokio::{
-    process::Command,
-    time::{sleep, timeout},
+    process::{Child, Command},
+    time::{Instant, sleep, timeout},
 };
 
 use super::service::Service;
@@ -30,14 +30,15 @@ pub(super) async fn deadlock(service: &Service) -> Result<bool> {
     let round = "START TRANSACTION;
         SELECT COUNT(*) FROM (SELECT user FROM im_inbox_head ORDER BY user DESC FOR UPDATE) a;
         SELECT SLEEP(0.03);
-        SELECT COUNT(*) FROM (SELECT conversation FROM im_conversation ORDER BY conversation DESC FOR UPDATE) b;
+        SELECT COUNT(*) FROM (SELECT conversation FROM im_conversation
+            ORDER BY conversation DESC FOR UPDATE) b;
         SELECT SLEEP(0.02);
         SELECT COUNT(*) FROM (SELECT device FROM im_device ORDER BY device DESC FOR UPDATE) c;
         ROLLBACK; SELECT SLEEP(0.1);";
     let script = format!("USE anser; SET innodb_lock_wait_timeout = 3; {}", round.repeat(ROUNDS));
     let mut rivals = Vec::new();
     for _ in 0..RIVALS {
-        let mut client = service.sql_client(&script);
+        let mut client = service.sql_client("warden", &script);
         // One whose transaction was undone goes on with the next.
         client.arg("--force").stdout(Stdio::null()).stderr(Stdio::null());
         rivals.push(Command::from(client).kill_on_drop(true).spawn()?);
@@ -67,21 +68,26 @@ async fn deadlocks(service: &Service) -> Result<u64> {
 /// MariaDB refuses.
 pub(super) async fn crowd(service: &Service, lasts: Duration) -> Result<()> {
     let nodes = "SELECT id FROM information_schema.processlist WHERE user = 'anser'";
-    service.sql(&format!("SET GLOBAL max_connections = {CONNECTIONS_MIN}")).await?;
     let ids = service.sql(nodes).await?;
-    let holds = format!("SELECT SLEEP({})", lasts.as_secs_f64());
-    let mut held = Vec::new();
-    for _ in 0..CONNECTIONS_MIN {
-        let mut client = service.sql_client(&holds);
-        client.stdout(Stdio::null()).stderr(Stdio::null());
-        held.push(Command::from(client).kill_on_drop(true).spawn()?);
-    }
     let killed: String = ids.lines().map(|id| format!("KILL {id};")).collect();
-    // Some of them may have ended by themselves; the administrator has a connection of its own.
-    let mut client = service.sql_client(&killed);
+    let few = format!("SET GLOBAL max_connections = {CONNECTIONS_MIN}; {killed}");
+    // Some of them may have ended by themselves.
+    let mut client = service.sql_client("warden", &few);
     client.arg("--force").stdout(Stdio::null()).stderr(Stdio::null());
     Command::from(client).kill_on_drop(true).status().await?;
-    sleep(lasts).await;
+
+    let until = Instant::now() + lasts;
+    let mut held: Vec<Child> = Vec::new();
+    while Instant::now() < until {
+        // Nodes were faster at some; whoever was refused tries again.
+        held.retain_mut(|one| matches!(one.try_wait(), Ok(None)));
+        while held.len() < CONNECTIONS_MIN {
+            let mut client = service.sql_client("anser", "SELECT SLEEP(60)");
+            client.stdout(Stdio::null()).stderr(Stdio::null());
+            held.push(Command::from(client).kill_on_drop(true).spawn()?);
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
     drop(held);
     loop {
         // Until one of those who hold connections has let go.
