@@ -197,7 +197,7 @@ impl StoreArg {
         let mut loader = global.loader()?;
         let url = self.store.as_deref();
         loader.flag("--store", "store.url", url).map_err(Failure::config)?;
-        loader.finish().map_err(Failure::config)
+        Ok(loader.finish_unserved())
     }
 }
 

@@ -114,6 +114,8 @@ async fn clients_go_on_where_they_were_on_mysql_and_back() {
     let imported = ended(&anser(&data_dir, &["import", first, "--store", &url]).await, 0);
     assert_eq!(hash(&exported), hash(&imported));
     server.configure("ANSER_STORE__URL", &url);
+    server.configure("ANSER_FILES__SHARED", "true");
+    server.configure("ANSER_FILES__PATH", text(&data_dir.join("files")));
     server.start_again().await;
     talk.heard(resets).await;
     talk.say("there");

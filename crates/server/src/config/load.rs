@@ -171,6 +171,12 @@ impl Loader {
         &self.settings
     }
 
+    /// The configuration for a command that serves nothing: whether a server could start with it
+    /// is not asked.
+    pub fn finish_unserved(self) -> Config {
+        self.config
+    }
+
     /// The configuration.
     ///
     /// # Errors

@@ -41,5 +41,6 @@ impl Incoming {
     }
 }
 
-/// An upload that is silent for so long is over; it goes on by another request.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// An upload that is silent for so long is over; it goes on by another request, which waits for it:
+/// a client that was killed may have left a connection behind that a network keeps.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
