@@ -77,6 +77,9 @@ impl Cluster {
 
         let mut variables = host::settings();
         variables.extend(services.variables()?);
+        let files = folder.join("files").to_string_lossy().into_owned();
+        variables.push(("ANSER_FILES__SHARED".to_owned(), "true".to_owned()));
+        variables.push(("ANSER_FILES__PATH".to_owned(), files));
         if machine.own_hosts.is_ok() {
             variables.push(("ANSER_NODE__INSECURE_PUBLIC".to_owned(), "true".to_owned()));
         }
