@@ -6,7 +6,7 @@
 //! | first bytes | `anser-dump 1` and a line feed |
 //! | frames | `u32 length, big-endian`, an encoded `Frame`: a header, the rows, an end |
 //!
-//! The rows come table by table in the order of [`TABLES`], each table rising by its keys, so that
+//! The rows come table by table in the order of `TABLES`, each table rising by its keys, so that
 //! the same data makes the same bytes whatever engine it comes from. The end holds the count and
 //! the SHA-256 of each table's frames, and one over these and the header. Sessions that are live
 //! are not in it (an export ends them), nor what follows from other rows, such as the look-up of

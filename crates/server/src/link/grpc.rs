@@ -1,7 +1,7 @@
 //! The link between processes: gRPC, one stream from each node that has something to tell to each
 //! connector. `link.proto` is the contract.
 //!
-//! What is told waits in a [`buffer`] per connector, which is bounded, and leaves as one message
+//! What is told waits in a buffer per connector, which is bounded, and leaves as one message
 //! whatever it has become by then. Whoever lost something, or was away, looks at the store.
 
 mod buffer;
