@@ -146,13 +146,21 @@ impl<Told> ServerProcess<Told> {
         self.pid
     }
 
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.pid)?).context("a process id is not 0")?;
+        Ok(kill_process(pid, signal)?)
+    }
+
     /// Stops it as an operator would.
     ///
     /// # Errors
     /// It did not stop in time, or not with exit status 0.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
-        let pid = Pid::from_raw(i32::try_from(self.pid)?).context("a process id is not 0")?;
-        kill_process(pid, Signal::TERM)?;
+        self.signal(Signal::TERM)?;
         let ended = tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await;
         let status = ended.context("the server did not stop")??;
         ensure!(status.success(), "the server ended with {status}");

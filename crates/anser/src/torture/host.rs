@@ -15,7 +15,7 @@ use anser_store::{
     embedded::{Embedded, Options},
 };
 use anyhow::{Context as _, Result, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tokio::{
     process::{Child, Command},
     time::timeout,
@@ -187,8 +187,7 @@ impl Host {
     /// # Errors
     /// There is none.
     pub(super) fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = Pid::from_raw(i32::try_from(self.pid()?)?).context("a process id is not 0")?;
-        Ok(kill_process(pid, signal)?)
+        self.server.as_ref().context("the server does not run")?.signal(signal)
     }
 
     pub(super) fn pid(&self) -> Result<u32> {

@@ -2,16 +2,16 @@
 
 use std::{path::Path, process::Stdio, time::Duration};
 
-use anser_client::{Rest, SendState};
-use anser_proto::rest::Login;
+use anser_client::SendState;
 use tokio::process::{Child, Command};
 
 use crate::{
     files::{bytes, file, local, send, through},
     support::{
+        cli,
         people::{PATIENCE, Person, session},
         proxy::{Break, Line, Way},
-        server::{Account, Server},
+        server::Server,
         site::Site,
     },
 };
@@ -78,19 +78,9 @@ async fn a_download_goes_on_wherever_it_is_cut() {
     assert!(broken + 3 > ways, "most of {ways} cuts were on the way: {broken}");
 }
 
-const PASSWORD: &str = "for files only";
-
 fn anser(line: &Line, site: &Site, command: &str, user: &str) -> Command {
-    let mut anser = Command::new(env!("CARGO_BIN_EXE_anser"));
-    anser
-        .args([command, "--user", user, "--server"])
-        .arg(format!("http://{}", line.address))
-        .arg("--state-dir")
-        .arg(site.folder().join("state"))
-        .env("ANSER_PASSWORD", PASSWORD)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .kill_on_drop(true);
+    let mut anser = cli::anser(line.address, site, command, user);
+    anser.stdout(Stdio::null());
     anser
 }
 
@@ -104,18 +94,6 @@ async fn kill(mut child: Child) {
     child.kill().await.expect("it ends");
 }
 
-async fn log_in(site: &Site, user: &str) -> Account {
-    let rest = Rest::new(&format!("http://{}", site.api)).expect("a client");
-    let login = Login {
-        name: user.to_owned(),
-        password: PASSWORD.to_owned(),
-        device_name: "test".to_owned(),
-    };
-    let session = rest.login(&login).await.expect("a session");
-    let (user, device, token) = (session.user.id, session.device, session.token);
-    Account { name: session.user.name, user, device, token }
-}
-
 /// A process that sends and one that saves, each killed in the middle of a file and started again.
 #[tokio::test]
 async fn clients_that_are_killed_go_on_with_their_file() {
@@ -126,7 +104,7 @@ async fn clients_that_are_killed_go_on_with_their_file() {
         let mut first = anser(&line, &server, "tail", user);
         first.arg("--until-caught-up");
         succeeds(first).await;
-        accounts.push(log_in(&server, user).await);
+        accounts.push(cli::log_in(&server, user).await);
     }
     server.befriend(&accounts[0], &accounts[1]).await;
     let size = 3_000_000;

@@ -55,6 +55,22 @@ struct Talk {
 }
 
 impl Talk {
+    /// The two go online and say something; gives also how many resets they saw by then.
+    async fn begin(
+        server: &Process,
+        alice: &Account,
+        bob: &Account,
+        chat: ConversationId,
+    ) -> (Self, [usize; 2]) {
+        let alice = person(server, alice, "alice.redb").await;
+        let bob = person(server, bob, "bob.redb").await;
+        let mut talk = Self { alice, bob, chat, said: Expected::new() };
+        talk.say("before");
+        talk.heard(talk.resets()).await;
+        let resets = talk.resets();
+        (talk, resets)
+    }
+
     /// Both say something, whether a server is there or not.
     fn say(&mut self, what: &str) {
         for view in [&self.alice, &self.bob] {
@@ -92,12 +108,7 @@ async fn clients_go_on_where_they_were_on_mysql_and_back() {
     let other = Person::with_file(&server, &bobs_other, "other.redb").await;
     other.client.online().await.expect("online");
     other.client.shutdown().await;
-    let (alice, bob) =
-        (person(&server, &alice, "alice.redb").await, person(&server, &bob, "bob.redb").await);
-    let mut talk = Talk { alice, bob, chat, said: Expected::new() };
-    talk.say("before");
-    talk.heard(talk.resets()).await;
-    let resets = talk.resets();
+    let (mut talk, resets) = Talk::begin(&server, &alice, &bob, chat).await;
 
     let (data_dir, first, second) =
         (server.data_dir(), server.folder().join("first"), server.folder().join("second"));
@@ -151,12 +162,7 @@ async fn clients_go_on_where_they_were_on_mysql_and_back() {
 async fn an_exported_server_serves_again_only_as_another_history() {
     let mut server = Process::start(&[]).await;
     let (alice, bob, chat) = server.friends().await;
-    let (alice, bob) =
-        (person(&server, &alice, "alice.redb").await, person(&server, &bob, "bob.redb").await);
-    let mut talk = Talk { alice, bob, chat, said: Expected::new() };
-    talk.say("before");
-    talk.heard(talk.resets()).await;
-    let resets = talk.resets();
+    let (mut talk, resets) = Talk::begin(&server, &alice, &bob, chat).await;
     let (data_dir, dump) = (server.data_dir(), server.folder().join("dump"));
     assert!(server.terminate().await.success());
     ended(&anser(&data_dir, &["export", text(&dump)]).await, 0);

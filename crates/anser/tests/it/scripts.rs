@@ -3,7 +3,6 @@
 use std::process::{Output, Stdio};
 
 use anser_client::{RelationAction, Rest};
-use anser_proto::rest::Login;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::{
@@ -12,11 +11,10 @@ use tokio::{
 };
 
 use crate::support::{
+    cli,
     people::Person,
     server::{Account, Server},
 };
-
-const PASSWORD: &str = "for scripts only";
 
 /// A server, and Alice and Bob, each with a device of the command line.
 struct World {
@@ -97,17 +95,8 @@ impl Tail {
 }
 
 fn anser(server: &Server, command: &str, user: &str) -> Command {
-    let mut anser = Command::new(env!("CARGO_BIN_EXE_anser"));
-    anser
-        .args([command, "--user", user, "--server"])
-        .arg(format!("http://{}", server.api))
-        .arg("--state-dir")
-        .arg(server.folder().join("state"))
-        .env("ANSER_PASSWORD", PASSWORD)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
+    let mut anser = cli::anser(server.api, server, command, user);
+    anser.stdout(Stdio::piped()).stderr(Stdio::piped());
     anser
 }
 
@@ -116,15 +105,7 @@ async fn join(server: &Server, user: &str) -> Account {
     let mut first = anser(server, "tail", user);
     let ran = first.arg("--until-caught-up").output().await.expect("it runs");
     assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
-    let login = Login {
-        name: user.to_owned(),
-        password: PASSWORD.to_owned(),
-        device_name: "test".to_owned(),
-    };
-    let rest = Rest::new(&format!("http://{}", server.api)).expect("a client");
-    let session = rest.login(&login).await.expect("a session");
-    let (user, device, token) = (session.user.id, session.device, session.token);
-    Account { name: session.user.name, user, device, token }
+    cli::log_in(server, user).await
 }
 
 fn stdout(ran: &Output) -> String {

@@ -1,6 +1,7 @@
 //! What the tests are written with.
 
 pub(crate) mod audit;
+pub(crate) mod cli;
 pub(crate) mod database;
 pub(crate) mod layout;
 pub(crate) mod left_out;

@@ -53,7 +53,7 @@ pub(super) struct Parts<'a> {
 }
 
 impl Cluster {
-    /// Takes the place; it gets work once it is told to be [`Cluster::serving`]. `None`: the node
+    /// Takes the place; it gets work once it is told to serve. `None`: the node
     /// is alone.
     ///
     /// # Errors
@@ -134,14 +134,9 @@ impl Cluster {
         }
     }
 
-    /// From now on the node takes work.
-    pub(super) fn serving(&self) {
-        self.me.lock().state = State::Serving;
-    }
-
-    /// From now on it only finishes what it has.
-    pub(super) fn draining(&self) {
-        self.me.lock().state = State::Draining;
+    /// Whether the node takes work from now on, or only finishes what it has.
+    pub(super) fn set_serving(&self, serving: bool) {
+        self.me.lock().state = if serving { State::Serving } else { State::Draining };
     }
 
     /// Waits until somebody asks the node to drain.

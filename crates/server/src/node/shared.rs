@@ -110,10 +110,8 @@ impl Shared {
 
     /// Whether the node takes work now.
     pub(super) fn set_serving(&self, serving: bool) {
-        match &self.cluster {
-            Some(cluster) if serving => cluster.serving(),
-            Some(cluster) => cluster.draining(),
-            None => {}
+        if let Some(cluster) = &self.cluster {
+            cluster.set_serving(serving);
         }
     }
 

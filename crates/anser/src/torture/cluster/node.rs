@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tokio::{
     process::Command,
     time::{Instant, sleep, timeout},
@@ -172,9 +172,7 @@ impl Node {
     /// # Errors
     /// It does not run.
     pub(super) fn signal(&self, signal: Signal) -> Result<()> {
-        let process = self.process.as_ref().context("the node does not run")?;
-        let pid = Pid::from_raw(i32::try_from(process.pid())?).context("a process id is not 0")?;
-        Ok(kill_process(pid, signal)?)
+        self.process.as_ref().context("the node does not run")?.signal(signal)
     }
 
     fn log_file(&self) -> PathBuf {
