@@ -26,7 +26,7 @@ fn torture(arguments: &[&str]) -> (Option<i32>, Value, String) {
 fn nothing_is_lost_whatever_breaks() {
     let short = ["--seconds", "25", "--users", "3", "--devices", "2"];
     let (mut status, mut report, mut told) = torture(&short);
-    let skipped: Vec<_> = report["skipped"].as_object().expect("a table").keys().cloned().collect();
+    let skipped: Vec<_> = report["skipped"].as_object().expect(&told).keys().cloned().collect();
     if !skipped.is_empty() {
         left_out::some(&skipped.join(", "), "nothing_is_lost_whatever_breaks");
         assert_eq!(status, Some(1), "what can not run is a failure unless it is left out");

@@ -238,10 +238,16 @@ fn service_url(text: &str, scheme: &str, rest: &str) -> Result<Option<ServiceUrl
     }
 }
 
+/// RabbitMQ takes names of 255 bytes, and a queue's has its number behind this.
+const NAME_BYTES_MAX: usize = 100;
+
 fn name(text: &str) -> Result<String, String> {
     let fits = |sign: char| sign.is_ascii_alphanumeric() || "._-".contains(sign);
     if text.is_empty() || !text.chars().all(fits) {
         return Err(format!("\"{text}\" is not a name of letters, digits, dots and hyphens"));
+    }
+    if text.len() > NAME_BYTES_MAX {
+        return Err(format!("is longer than {NAME_BYTES_MAX} characters"));
     }
     Ok(text.to_owned())
 }

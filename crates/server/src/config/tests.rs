@@ -132,6 +132,10 @@ fn a_node_needs_the_shared_parts_of_its_roles() {
     assert!(refusal(&with("[\"master\"]", ""), &[]).contains("connector, transfer, api"));
     let wrong = refusal("[queue]\nurl = \"http://me:secret@host\"", &[]);
     assert!(wrong.contains("amqp://") && !wrong.contains("secret"), "{wrong}");
+    for (wrong, why) in [("", "not a name"), ("a b", "not a name"), (&*"a".repeat(101), "longer")] {
+        let refused = refusal(&format!("[queue]\nname = \"{wrong}\""), &[]);
+        assert!(refused.contains(why), "{refused}");
+    }
 }
 
 const SHARED: &str = "[files]\nshared = true\npath = \"/mnt/files\"";

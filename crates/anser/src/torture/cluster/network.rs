@@ -104,8 +104,13 @@ impl Network {
         let numbered = names.iter().zip(0..);
         let hosts: Vec<_> = numbered.map(|(name, number)| Host { name, number, apart }).collect();
         if apart {
-            // A mount of this run alone, so that no name of it is left on the machine.
-            let mut script = "set -e; mkdir -p /run/netns; mount -t tmpfs tmpfs /run/netns
+            // The mounts are copies of the machine's: a disk of another run that stayed in here could
+            // not get its power back there. And a mount of this run alone, so that no name of it is
+            // left on the machine.
+            let mut script = "set -e
+                grep -o '/[^ ]*/anser-torture-[^ /]*/disk ' /proc/self/mounts |
+                    xargs -r umount --lazy
+                mkdir -p /run/netns; mount -t tmpfs tmpfs /run/netns
                 ip link set lo up; ip link add hub type bridge
                 ip address add 10.77.0.1/24 dev hub; ip link set hub up\n"
                 .to_owned();
