@@ -104,9 +104,9 @@ impl Network {
         let numbered = names.iter().zip(0..);
         let hosts: Vec<_> = numbered.map(|(name, number)| Host { name, number, apart }).collect();
         if apart {
-            // The mounts are copies of the machine's: a disk of another run that stayed in here could
-            // not get its power back there. And a mount of this run alone, so that no name of it is
-            // left on the machine.
+            // The mounts are copies of the machine's: a disk of another run that stayed in here
+            // could not get its power back there. And a mount of this run alone, so that no name of
+            // it is left on the machine.
             let mut script = "set -e
                 grep -o '/[^ ]*/anser-torture-[^ /]*/disk ' /proc/self/mounts |
                     xargs -r umount --lazy
