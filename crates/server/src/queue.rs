@@ -17,6 +17,7 @@ use anser_proto::{NodeId, UserId};
 use anser_store::Record;
 use async_trait::async_trait;
 
+pub(crate) use lane::BATCH_RECORDS_MAX;
 pub use lane::{Closed, Lane, Waited};
 
 /// A connector's end: one lane for each partition.

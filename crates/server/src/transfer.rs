@@ -3,7 +3,8 @@
 //! its sync.
 //!
 //! A partition's batches are committed in their order: a user's commands are numbered, and one that
-//! overtakes another is a gap. Partitions do not wait for each other.
+//! overtakes another is a gap. What several partitions have when a commit begins is committed
+//! together: a transaction of a server costs much the same for one message as for thirty.
 
 mod metrics;
 mod persist;
@@ -12,19 +13,22 @@ use std::{sync::Arc, time::Instant};
 
 use anser_proto::{Code, DeviceId, NodeId, Seq, SessionId, failpoint::Failpoint, fault::Fault};
 use anser_store::{Batch, Committed, Outcome, Record, Store, StoreError};
-use futures_util::{StreamExt, stream::FuturesOrdered};
-use tokio::task::JoinSet;
+use futures_util::{
+    FutureExt as _, StreamExt as _,
+    stream::{FuturesOrdered, FuturesUnordered},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::{
     clock, link,
-    queue::{Partition, Receipt, Taken},
+    queue::{BATCH_RECORDS_MAX, Partition, Receipt, Taken},
 };
 use metrics::TransferMetrics;
 
 /// Commits in flight of a store that keeps their order: one is syncing while the next is being
-/// filled.
+/// filled. Any other has one: what comes meanwhile makes the next transaction larger, and each of
+/// them costs a server of its own more than what is in it.
 pub(crate) const COMMITS_IN_FLIGHT_MAX: usize = 2;
 
 /// The role, ready to run.
@@ -37,11 +41,21 @@ pub struct Transfer {
     metrics: Arc<TransferMetrics>,
 }
 
+/// What is committed together.
+struct Gathered {
+    records: Vec<Record>,
+    from: Vec<(NodeId, usize)>,
+    /// When the oldest was published.
+    accepted: Instant,
+    /// The partitions that it was taken from.
+    receipts: Vec<(usize, Receipt)>,
+}
+
 /// What the records of a batch were, kept while the store works on them.
 struct Pending {
     origins: Vec<Option<Origin>>,
     accepted: Instant,
-    receipt: Receipt,
+    receipts: Vec<(usize, Receipt)>,
     result: Result<Committed, StoreError>,
     took: std::time::Duration,
 }
@@ -73,37 +87,35 @@ impl Transfer {
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
         self.stop = stop;
-        let mut lanes = JoinSet::new();
-        for partition in partitions {
-            let transfer = self.clone();
-            lanes.spawn(async move { transfer.work_off(&*partition).await });
-        }
-        while let Some(ended) = lanes.join_next().await {
-            ended??;
-        }
-        Ok(())
-    }
-
-    async fn work_off(&self, partition: &dyn Partition) -> anyhow::Result<()> {
+        let durable = partitions.iter().all(|partition| partition.is_durable());
+        let take = |index| take(&partitions, index);
+        // One for each partition that is open.
+        let mut takes: FuturesUnordered<_> = (0..partitions.len()).map(take).collect();
         let mut commits = FuturesOrdered::new();
-        let mut open = true;
-        while open || !commits.is_empty() {
+        while !(takes.is_empty() && commits.is_empty()) {
             tokio::select! {
                 biased;
-                Some(pending) = commits.next() => self.tell(partition, pending)?,
-                taken = partition.take(), if open && commits.len() < self.commits_in_flight => {
-                    match taken {
-                        Some(taken) => commits.push_back(self.commit(partition, taken)),
-                        None => open = false,
+                Some(pending) = commits.next() => self.tell(&partitions, pending)?,
+                Some(first) = takes.next(), if commits.len() < self.commits_in_flight => {
+                    let Some((index, taken)) = first else { continue };
+                    let mut gathered = Gathered::new(index, taken);
+                    while gathered.records.len() < BATCH_RECORDS_MAX
+                        && let Some(Some(next)) = takes.next().now_or_never()
+                    {
+                        if let Some((index, taken)) = next {
+                            gathered.add(index, taken);
+                        }
                     }
+                    takes.extend(gathered.receipts.iter().map(|(index, _)| take(*index)));
+                    commits.push_back(self.commit(gathered, durable));
                 }
             }
         }
         Ok(())
     }
 
-    async fn commit(&self, partition: &dyn Partition, taken: Taken) -> Pending {
-        let Taken { records, from, published: accepted, receipt } = taken;
+    async fn commit(&self, gathered: Gathered, durable: bool) -> Pending {
+        let Gathered { records, from, accepted, receipts } = gathered;
         let origins = Origin::of_all(&records, &from);
         if Fault::AckBeforeCommit.is_on() {
             for origin in origins.iter().flatten() {
@@ -111,15 +123,15 @@ impl Transfer {
             }
         }
         let started = Instant::now();
-        let result = if partition.is_durable() {
+        let result = if durable {
             self.persist(records).await
         } else {
             self.store.commit(Batch { records, now_ms: clock::now_ms() }).await
         };
-        Pending { origins, accepted, receipt, result, took: started.elapsed() }
+        Pending { origins, accepted, receipts, result, took: started.elapsed() }
     }
 
-    fn tell(&self, partition: &dyn Partition, pending: Pending) -> anyhow::Result<()> {
+    fn tell(&self, partitions: &[Arc<dyn Partition>], pending: Pending) -> anyhow::Result<()> {
         let committed = match pending.result {
             Ok(committed) => committed,
             Err(StoreError::Corrupt(why)) => {
@@ -139,7 +151,9 @@ impl Transfer {
                 return Ok(());
             }
         };
-        partition.settle(pending.receipt);
+        for (index, receipt) in pending.receipts {
+            partitions[index].settle(receipt);
+        }
         self.metrics.committed(&committed, pending.took);
         for ack in acks(&pending.origins, &committed.outcomes) {
             self.link.ack(ack.connector, ack.device, ack.client_seq);
@@ -150,6 +164,25 @@ impl Transfer {
         }
         self.link.deliver_accepted(committed.entries, Some(pending.accepted));
         Ok(())
+    }
+}
+
+/// What a partition has; `None` when it is closed and empty.
+async fn take(partitions: &[Arc<dyn Partition>], index: usize) -> Option<(usize, Taken)> {
+    Some((index, partitions[index].take().await?))
+}
+
+impl Gathered {
+    fn new(index: usize, taken: Taken) -> Self {
+        let Taken { records, from, published: accepted, receipt } = taken;
+        Self { records, from, accepted, receipts: vec![(index, receipt)] }
+    }
+
+    fn add(&mut self, index: usize, taken: Taken) {
+        self.records.extend(taken.records);
+        self.from.extend(taken.from);
+        self.accepted = self.accepted.min(taken.published);
+        self.receipts.push((index, taken.receipt));
     }
 }
 

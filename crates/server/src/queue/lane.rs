@@ -1,10 +1,16 @@
 //! Records that wait inside one process, in order, up to a bound.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use anser_store::Record;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::timeout,
+};
 
 #[cfg(test)]
 mod tests;
@@ -12,7 +18,7 @@ mod tests;
 /// Records that may wait, over all sessions: sixteen batches, more only adds latency.
 const RECORDS_MAX: usize = 4096;
 /// Records of one batch: the embedded store's commit is no faster with more (DESIGN section 6).
-pub(super) const BATCH_RECORDS_MAX: usize = 256;
+pub(crate) const BATCH_RECORDS_MAX: usize = 256;
 /// Bytes of commands in one batch.
 pub(super) const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
@@ -76,19 +82,33 @@ impl Lane {
     /// Waits for records and takes what is there, up to a batch. `None`: closed and empty.
     /// Only one task takes.
     pub async fn take(&self) -> Option<Waited> {
+        self.take_unhurried(Duration::ZERO).await
+    }
+
+    /// As [`take`](Self::take); but acks that wait alone, which nobody waits for, are left for
+    /// `patience` to go with the next command.
+    pub async fn take_unhurried(&self, patience: Duration) -> Option<Waited> {
         loop {
             let filled = self.filled.notified();
-            {
+            let left = {
                 let mut waiting = self.waiting.lock();
-                if let Some(taken) = waiting.take() {
-                    self.room.add_permits(taken.records.len());
-                    return Some(taken);
+                let left = waiting.unhurried(patience);
+                if left.is_none() {
+                    if let Some(taken) = waiting.take() {
+                        self.room.add_permits(taken.records.len());
+                        return Some(taken);
+                    }
+                    if waiting.closed {
+                        return None;
+                    }
                 }
-                if waiting.closed {
-                    return None;
-                }
+                left
+            };
+            match left {
+                // Whichever comes first, what is there is looked at anew.
+                Some(left) => drop(timeout(left, filled).await),
+                None => filled.await,
             }
-            filled.await;
         }
     }
 
@@ -101,6 +121,15 @@ impl Lane {
 }
 
 impl Waiting {
+    /// How long the oldest may still wait, if nothing says that it must go now.
+    fn unhurried(&self, patience: Duration) -> Option<Duration> {
+        let (_, published) = self.records.front()?;
+        let left = patience.checked_sub(published.elapsed()).filter(|left| !left.is_zero())?;
+        let many = self.records.len() >= BATCH_RECORDS_MAX;
+        let acks = || self.records.iter().all(|(one, _)| matches!(one, Record::Ack { .. }));
+        (!self.closed && !many && acks()).then_some(left)
+    }
+
     fn take(&mut self) -> Option<Waited> {
         let published = self.records.front()?.1;
         let mut bytes = 0;

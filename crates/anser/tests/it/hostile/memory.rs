@@ -16,6 +16,9 @@ const BLOCK: usize = 1_500;
 const WARM_UP_BLOCKS: usize = 4;
 /// 67 of them make 10^5 connections.
 const BLOCKS: usize = 8;
+/// A heap that settles late, or a runtime that grows a table, looks like a leak for a while; a leak
+/// does so however often one looks.
+const LOOKS_MAX: usize = 4;
 /// Most growth. A leak of 64 bytes per connection is twice this.
 const BYTES_PER_CONNECTION_MAX: f64 = 32.0;
 const CLIENTS: usize = 16;
@@ -30,16 +33,28 @@ async fn unauthenticated_connections_leave_no_memory_behind() {
         for _ in 0..WARM_UP_BLOCKS {
             block(&server, &kinds).await;
         }
-        let mut sizes = vec![resident_bytes(server.pid())];
-        for _ in 0..BLOCKS {
-            block(&server, &kinds).await;
-            sizes.push(resident_bytes(server.pid()));
-        }
-        let slope = slope(&sizes) / BLOCK as f64;
-        assert!(slope < BYTES_PER_CONNECTION_MAX, "{kinds:?}: {slope:.1} bytes of {sizes:?}");
+        let mut looks = Vec::new();
+        let grows = loop {
+            let grows = growth(&server, &kinds).await;
+            looks.push(grows);
+            if grows < BYTES_PER_CONNECTION_MAX || looks.len() == LOOKS_MAX {
+                break grows;
+            }
+        };
+        assert!(grows < BYTES_PER_CONNECTION_MAX, "{kinds:?}: bytes per connection {looks:?}");
     }
     let refused = server.metric("anser_connections_refused_total").await;
     assert_eq!(refused, 0, "all were let in: it is they who are measured");
+}
+
+/// Bytes that a connection leaves behind, over [`BLOCKS`] of them.
+async fn growth(server: &Arc<Process>, kinds: &Range<usize>) -> f64 {
+    let mut sizes = vec![resident_bytes(server.pid())];
+    for _ in 0..BLOCKS {
+        block(server, kinds).await;
+        sizes.push(resident_bytes(server.pid()));
+    }
+    slope(&sizes) / BLOCK as f64
 }
 
 /// Many connections, each of another kind than the one before.
