@@ -2,6 +2,7 @@
 //! read; log lines go to standard error.
 
 use anser_server::{
+    link::grpc::TlsError,
     logging,
     node::{Addresses, Node, WrongMasterKey},
 };
@@ -68,7 +69,7 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result {
     let secrets = init::prepare(&config)?;
     let mut stop = Stop::listen()?;
     let node = Node::bind(config, secrets).await.map_err(|error| {
-        let refused = error.is::<WrongMasterKey>() || is_fenced(&error);
+        let refused = error.is::<WrongMasterKey>() || error.is::<TlsError>() || is_fenced(&error);
         if refused { Failure::config(error) } else { not_bound(error) }
     })?;
     // Whoever started it may have closed the output, or reads only a part of it: it serves anyway.

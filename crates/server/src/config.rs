@@ -174,6 +174,12 @@ pub struct Link {
     pub listen: SocketAddr,
     /// `host:port` told to other nodes; the listening address when `None`.
     pub advertise: Option<String>,
+    /// Certificates (PEM) of who signs those of the nodes; with the next two, or none of them.
+    pub tls_ca: Option<PathBuf>,
+    /// This node's certificate (PEM), which both its ends of the link show.
+    pub tls_cert: Option<PathBuf>,
+    /// Its key (PEM).
+    pub tls_key: Option<PathBuf>,
 }
 
 /// A URL that may hold a password, which does not get into logs.
@@ -287,7 +293,13 @@ impl Default for Presence {
 
 impl Default for Link {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 7403)), advertise: None }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7403)),
+            advertise: None,
+            tls_ca: None,
+            tls_cert: None,
+            tls_key: None,
+        }
     }
 }
 

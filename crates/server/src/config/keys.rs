@@ -142,6 +142,12 @@ keys! {
         "Where a connector of a cluster hears what other nodes committed (gRPC). For nodes, not for clients:\nthey must know the cluster's secret.";
     link.advertise = "\"\"", optional,
         "host:port by which the other nodes reach link.listen; empty: the listening address.";
+    link.tls_ca = "\"\"", optional_path,
+        "PEM file with the certificates of the authority that signed link.tls_cert of every node: a private\none, for nothing else. Set all three keys on all nodes and the link is over TLS, each end with a\ncertificate; set none and it is in the clear. The cluster's secret is asked for either way.";
+    link.tls_cert = "\"\"", optional_path,
+        "PEM file with this node's certificate, for the host name or address that it is advertised by, and\nfor the use as server and as client. Read at the start.";
+    link.tls_key = "\"\"", optional_path,
+        "PEM file with the key of link.tls_cert.";
 
     files.store = "\"\"", bucket,
         "s3://bucket/prefix in any S3-compatible store for the bytes of files; empty: a folder.";

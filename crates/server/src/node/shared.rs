@@ -19,7 +19,7 @@ use crate::{
     config::Config,
     connector::{Neighbours, Registry},
     files::{self, Files},
-    link,
+    link::{self, grpc::Tls},
     queue::{Partition, Queue},
     secrets::Secrets,
     transfer::Transfer,
@@ -63,6 +63,8 @@ impl Shared {
         secrets: &Secrets,
         free_space: Option<FreeSpace>,
     ) -> anyhow::Result<Self> {
+        // Before anything is opened: what is wrong there is wrong in the configuration.
+        let tls = Tls::of(&config.link)?;
         let free_space =
             free_space.unwrap_or_else(|| embedded::free_space_of(config.node.data_dir.clone()));
         let store = open_store(config, free_space.clone()).await?;
@@ -85,6 +87,7 @@ impl Shared {
             queue: &queue,
             registry: &registry,
             sweep_soon: &sweep_soon,
+            tls,
         };
         let cluster = Cluster::join(config, secrets, parts).await?;
         let link = match &cluster {
