@@ -7,11 +7,13 @@ mod load;
 mod roles;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 pub use files::{Bucket, Files, Secret};
 pub use keys::{KEYS, Key};
 pub use load::{LoadError, Loader, Setting, Source, default_text, process_environment};
 pub use roles::Roles;
+pub use trace::{Share, Trace};
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -40,6 +42,8 @@ pub struct Config {
     pub files: Files,
     /// How long things are kept.
     pub retention: Retention,
+    /// Which commands are followed.
+    pub trace: Trace,
     /// What is logged.
     pub log: Log,
 }

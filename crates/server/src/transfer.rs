@@ -5,6 +5,7 @@
 //! A partition's batches are committed in their order: a user's commands are numbered, and one that
 //! overtakes another is a gap. Partitions do not wait for each other.
 
+mod followed;
 mod metrics;
 mod persist;
 
@@ -20,7 +21,9 @@ use tracing::{error, warn};
 use crate::{
     clock, link,
     queue::{Partition, Receipt, Taken},
+    trace::{Followed, Tracer},
 };
+use followed::Commit;
 use metrics::TransferMetrics;
 
 /// Commits in flight of a store that keeps their order: one is syncing while the next is being
@@ -35,6 +38,7 @@ pub struct Transfer {
     commits_in_flight: usize,
     stop: CancellationToken,
     metrics: Arc<TransferMetrics>,
+    tracer: Tracer,
 }
 
 /// What the records of a batch were, kept while the store works on them.
@@ -43,7 +47,8 @@ struct Pending {
     accepted: Instant,
     receipt: Receipt,
     result: Result<Committed, StoreError>,
-    took: std::time::Duration,
+    commit: Commit,
+    followed: Vec<Followed>,
 }
 
 impl Transfer {
@@ -59,7 +64,14 @@ impl Transfer {
 
     fn new(store: Arc<dyn Store>, link: link::Handle, commits_in_flight: usize) -> Self {
         let metrics = Arc::new(TransferMetrics::new());
-        Self { store, link, commits_in_flight, stop: CancellationToken::new(), metrics }
+        let (stop, tracer) = (CancellationToken::new(), Tracer::default());
+        Self { store, link, commits_in_flight, stop, metrics, tracer }
+    }
+
+    /// With somebody who is told of the commands that are followed.
+    pub fn traced(mut self, tracer: Tracer) -> Self {
+        self.tracer = tracer;
+        self
     }
 
     /// Commits until all partitions are closed and empty. From `stop` on, batches that the store
@@ -110,13 +122,15 @@ impl Transfer {
                 self.link.ack(origin.connector, origin.device, origin.client_seq);
             }
         }
+        let (followed, count) = (self.tracer.followed(&records), records.len());
         let started = Instant::now();
         let result = if partition.is_durable() {
             self.persist(records).await
         } else {
             self.store.commit(Batch { records, now_ms: clock::now_ms() }).await
         };
-        Pending { origins, accepted, receipt, result, took: started.elapsed() }
+        let commit = Commit { started, took: started.elapsed(), records: count };
+        Pending { origins, accepted, receipt, result, commit, followed }
     }
 
     fn tell(&self, partition: &dyn Partition, pending: Pending) -> anyhow::Result<()> {
@@ -136,11 +150,13 @@ impl Transfer {
                 for origin in pending.origins.iter().flatten() {
                     self.link.refused(origin.connector, origin.session(), code);
                 }
+                let refused = |_| Outcome::Refused(code);
+                followed::end(&self.tracer, &pending.followed, pending.commit, refused);
                 return Ok(());
             }
         };
         partition.settle(pending.receipt);
-        self.metrics.committed(&committed, pending.took);
+        self.metrics.committed(&committed, pending.commit.took);
         for ack in acks(&pending.origins, &committed.outcomes) {
             self.link.ack(ack.connector, ack.device, ack.client_seq);
         }
@@ -149,6 +165,8 @@ impl Transfer {
             self.link.refused(origin.connector, origin.session(), code);
         }
         self.link.deliver_accepted(committed.entries, Some(pending.accepted));
+        let outcome = |index| committed.outcomes[index];
+        followed::end(&self.tracer, &pending.followed, pending.commit, outcome);
         Ok(())
     }
 }

@@ -18,3 +18,4 @@ mod several;
 mod support;
 mod tidy;
 mod torture;
+mod traces;

@@ -10,7 +10,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{Bucket, Config, Registration, Secret, ServiceUrl};
+use super::{Bucket, Config, Registration, Secret, ServiceUrl, Share};
 use crate::proxy::TrustedProxies;
 
 /// One key.
@@ -175,6 +175,11 @@ keys! {
     retention.inbox = "\"30d\"", duration,
         "Inbox entries older than this that all devices have got are pruned. The history of conversations\nis not touched. A device that was away for longer starts from a snapshot.";
 
+    trace.endpoint = "\"\"", collector,
+        "http://host:port or https://host:port of a collector of traces (OpenTelemetry, OTLP over gRPC,\nmostly port 4317); empty: no traces. A collector that is away costs nothing but its spans.";
+    trace.sample = "0.001", share,
+        "Share of the commands of this node's connections that are followed, from 0 to 1. Nodes go on with\nwhat another one follows, whatever their own share is. Each followed command costs about four spans.";
+
     log.json = "false", boolean,
         "Log lines as JSON objects instead of text.";
     log.level = "\"info\"", level,
@@ -303,6 +308,19 @@ fn registration(text: &str) -> Result<Registration, String> {
         "closed" => Ok(Registration::Closed),
         _ => Err(format!("\"{text}\" is not one of open, invite, closed")),
     }
+}
+
+fn collector(text: &str) -> Result<Option<String>, String> {
+    let fits = ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme));
+    if !text.is_empty() && (!fits || text.contains('@')) {
+        return Err("is not of the form http://host:port or https://host:port".into());
+    }
+    optional(text)
+}
+
+fn share(text: &str) -> Result<Share, String> {
+    let share = text.parse().ok().and_then(Share::new);
+    share.ok_or_else(|| format!("\"{text}\" is not a number from 0 to 1"))
 }
 
 fn level(text: &str) -> Result<String, String> {

@@ -196,3 +196,22 @@ fn tls_of_the_link_is_whole_or_not_there() {
     let link = load(&with(public, &all), &[]).expect("others can not listen in").link;
     assert_eq!(link.tls_key, Some("/node.key".into()));
 }
+
+#[test]
+fn traces_go_to_a_url_and_are_of_a_share() {
+    let to = |endpoint: &str, sample: &str| {
+        load(&format!("[trace]\nendpoint = \"{endpoint}\"\nsample = {sample}"), &[])
+    };
+    let trace = to("http://127.0.0.1:4317", "0.25").expect("a configuration").trace;
+    assert_eq!(trace.endpoint.as_deref(), Some("http://127.0.0.1:4317"));
+    assert_eq!(Some(trace.sample), super::Share::new(0.25));
+    for (endpoint, sample, why) in [
+        ("127.0.0.1:4317", "1", "http://host:port"),
+        ("http://me:hush@host", "1", "http://host:port"),
+        ("", "1.5", "from 0 to 1"),
+        ("", "-1", "from 0 to 1"),
+    ] {
+        let refused = to(endpoint, sample).expect_err("must be refused").to_string();
+        assert!(refused.contains(why) && !refused.contains("hush"), "{refused}");
+    }
+}

@@ -25,6 +25,7 @@ use crate::{
         rabbitmq::{Consumer, Options, Publisher},
     },
     secrets::Secrets,
+    trace::Tracer,
 };
 
 /// A node's place in a cluster.
@@ -51,6 +52,7 @@ pub(super) struct Parts<'a> {
     pub(super) registry: &'a Arc<Registry>,
     pub(super) sweep_soon: &'a Arc<Notify>,
     pub(super) tls: Option<Tls>,
+    pub(super) tracer: &'a Tracer,
 }
 
 impl Cluster {
@@ -88,6 +90,7 @@ impl Cluster {
             let options = Options {
                 name: config.queue.name.clone(),
                 partitions: config.queue.partitions,
+                tracer: parts.tracer.clone(),
                 ..Options::new(url.reveal().to_owned(), parts.epoch.to_owned(), here)
             };
             let publish = || Publisher::start(options.clone(), parts.queue);
@@ -206,7 +209,7 @@ fn node(config: &Config, here: NodeId, link: Option<SocketAddr>) -> Node {
         |bound: SocketAddr| config.link.advertise.clone().unwrap_or_else(|| bound.to_string());
     Node {
         id: here,
-        name: config.node.name.clone().unwrap_or_else(default_name),
+        name: name(config),
         roles: all.into_iter().filter_map(|(role, on)| on.then_some(role)).collect(),
         link: link.map(advertised),
         link_tls: config.link.tls_cert.is_some(),
@@ -217,6 +220,11 @@ fn node(config: &Config, here: NodeId, link: Option<SocketAddr>) -> Node {
         started_at_ms: clock::now_ms(),
         state: State::Draining,
     }
+}
+
+/// What this node is called.
+pub(super) fn name(config: &Config) -> String {
+    config.node.name.clone().unwrap_or_else(default_name)
 }
 
 fn default_name() -> String {

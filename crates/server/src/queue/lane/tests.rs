@@ -20,6 +20,7 @@ fn command(publisher: u64, client_seq: Seq, bytes: usize) -> Record {
         client_seq,
         command: vec![0; bytes].into(),
         once: None,
+        trace: None,
     }
 }
 
