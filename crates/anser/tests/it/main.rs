@@ -9,6 +9,7 @@ mod deploy;
 mod faults;
 mod files;
 mod hostile;
+mod links;
 mod moves;
 mod operator;
 mod promises;

@@ -1,6 +1,7 @@
 //! A server inside the test's process: ports chosen by the operating system, kept over a restart.
 
 use std::{
+    net::SocketAddr,
     ops::Deref,
     path::Path,
     sync::{
@@ -157,6 +158,12 @@ impl Server {
     /// Its data, while it does not run.
     pub(crate) async fn open_store(&self) -> Arc<dyn Store> {
         layout::open_store(&self.config).await
+    }
+
+    /// Where the node with this role hears of others.
+    pub(crate) fn link_of(&self, role: &str) -> SocketAddr {
+        let node = self.nodes.iter().find(|node| node.node.roles.names() == [role]);
+        node.expect("a node of a cluster").link.listen
     }
 
     /// The data folder.
