@@ -2,8 +2,10 @@
 //! read; log lines go to standard error.
 
 use anser_server::{
+    link::grpc::TlsError,
     logging,
     node::{Addresses, Node, WrongMasterKey},
+    trace::NoCollector,
 };
 use rustix::{
     fs::Mode,
@@ -68,7 +70,7 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result {
     let secrets = init::prepare(&config)?;
     let mut stop = Stop::listen()?;
     let node = Node::bind(config, secrets).await.map_err(|error| {
-        let refused = error.is::<WrongMasterKey>() || is_fenced(&error);
+        let refused = error.is::<WrongMasterKey>() || is_unfit(&error) || is_fenced(&error);
         if refused { Failure::config(error) } else { not_bound(error) }
     })?;
     // Whoever started it may have closed the output, or reads only a part of it: it serves anyway.
@@ -109,6 +111,11 @@ impl Stop {
             });
         }
     }
+}
+
+/// The configuration names what only the start can look at.
+fn is_unfit(error: &anyhow::Error) -> bool {
+    error.is::<TlsError>() || error.is::<NoCollector>()
 }
 
 /// What was exported and what is half imported are not for serving.

@@ -7,11 +7,13 @@ mod load;
 mod roles;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 pub use files::{Bucket, Files, Secret};
 pub use keys::{KEYS, Key};
 pub use load::{LoadError, Loader, Setting, Source, default_text, process_environment};
 pub use roles::Roles;
+pub use trace::{Share, Trace};
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -40,6 +42,8 @@ pub struct Config {
     pub files: Files,
     /// How long things are kept.
     pub retention: Retention,
+    /// Which commands are followed.
+    pub trace: Trace,
     /// What is logged.
     pub log: Log,
 }
@@ -174,6 +178,12 @@ pub struct Link {
     pub listen: SocketAddr,
     /// `host:port` told to other nodes; the listening address when `None`.
     pub advertise: Option<String>,
+    /// Certificates (PEM) of who signs those of the nodes; with the next two, or none of them.
+    pub tls_ca: Option<PathBuf>,
+    /// This node's certificate (PEM), which both its ends of the link show.
+    pub tls_cert: Option<PathBuf>,
+    /// Its key (PEM).
+    pub tls_key: Option<PathBuf>,
 }
 
 /// A URL that may hold a password, which does not get into logs.
@@ -287,7 +297,13 @@ impl Default for Presence {
 
 impl Default for Link {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 7403)), advertise: None }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7403)),
+            advertise: None,
+            tls_ca: None,
+            tls_cert: None,
+            tls_key: None,
+        }
     }
 }
 

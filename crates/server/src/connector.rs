@@ -7,6 +7,7 @@ mod connection;
 #[cfg(any(test, feature = "testing"))]
 pub mod echo;
 mod feed;
+mod followed;
 mod greet;
 mod limits;
 mod mailbox;
@@ -48,6 +49,7 @@ use crate::{
     presence::Presence,
     proxy::{self, TrustedProxies},
     queue::Queue,
+    trace::Tracer,
 };
 use connection::Connection;
 use limits::{Guest, Unauthenticated};
@@ -80,6 +82,8 @@ pub struct Deps {
     pub epoch: String,
     /// Whose word on a client's address is taken.
     pub proxies: TrustedProxies,
+    /// Told of the commands that are followed.
+    pub tracer: Tracer,
 }
 
 /// How a connector tells others of its sessions.
@@ -111,6 +115,7 @@ pub(crate) struct Context {
     epoch: String,
     unauthenticated: Arc<Unauthenticated>,
     proxies: TrustedProxies,
+    tracer: Tracer,
     metrics: ConnectorMetrics,
 }
 
@@ -144,6 +149,7 @@ impl Connector {
             epoch: deps.epoch,
             unauthenticated: Arc::default(),
             proxies: deps.proxies,
+            tracer: deps.tracer,
             metrics: ConnectorMetrics::new(),
         };
         Ok(Self { listener, context: Arc::new(context) })

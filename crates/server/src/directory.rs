@@ -46,6 +46,9 @@ pub struct Node {
     /// Where its connector takes the link of other nodes: `host:port`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
+    /// Whether that link is over TLS.
+    #[serde(default)]
+    pub link_tls: bool,
     /// Where clients reach its connector by TCP frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp: Option<String>,

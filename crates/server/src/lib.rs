@@ -23,3 +23,4 @@ pub mod queue;
 pub mod clock;
 pub mod metrics;
 pub mod token;
+pub mod trace;

@@ -69,6 +69,9 @@ pub const BUILD_INFO: &str = "anser_build_info";
 pub const RETENTION_STOPPED: &str = "anser_retention_stopped";
 /// Counter.
 pub const PRUNED_ENTRIES_TOTAL: &str = "anser_pruned_entries_total";
+/// Counter: spans of traces. Label `outcome`: `sent`, `failed` (the collector did not take them) or
+/// `dropped` (too many waited).
+pub const TRACE_SPANS_TOTAL: &str = "anser_trace_spans_total";
 /// Counter: what the link told connectors of. Label `outcome`: `sent`; `shortened`, an entry of
 /// which only the number was kept; or `dropped`.
 pub const LINK_RINGS_TOTAL: &str = "anser_link_rings_total";
@@ -137,6 +140,7 @@ fn describe() {
     describe_counter!(CONNECTIONS_ACCEPTED_TOTAL, "Connections accepted");
     describe_counter!(CONNECTIONS_REFUSED_TOTAL, "Connections refused: too many of an address");
     describe_gauge!(RETENTION_STOPPED, "1 when the clock jumped and nothing is pruned any more");
+    describe_counter!(TRACE_SPANS_TOTAL, "Spans of traces, by outcome");
     describe_counter!(PRUNED_ENTRIES_TOTAL, "Inbox entries pruned by retention");
     describe_counter!(CONNECTIONS_CLOSED_TOTAL, "Connections closed, by code");
     describe_counter!(COMMANDS_TOTAL, "Commands decided, by outcome");

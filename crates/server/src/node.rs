@@ -256,6 +256,7 @@ fn bind_connector(config: &Config, shared: &Shared) -> anyhow::Result<Connector>
         epoch: shared.epoch.clone(),
         neighbours: shared.neighbours(),
         proxies: config.node.trusted_proxies.clone(),
+        tracer: shared.tracer.clone(),
     };
     let bound = Connector::bind(&config.connector, deps);
     bound.with_context(|| format!("connector.listen = {}", config.connector.listen))

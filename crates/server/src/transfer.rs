@@ -6,8 +6,11 @@
 //! overtakes another is a gap. What several partitions have when a commit begins is committed
 //! together: a transaction of a server costs much the same for one message as for thirty.
 
+mod followed;
 mod metrics;
 mod persist;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Instant};
 
@@ -23,7 +26,9 @@ use tracing::{error, warn};
 use crate::{
     clock, link,
     queue::{BATCH_RECORDS_MAX, Partition, Receipt, Taken},
+    trace::{Followed, Tracer},
 };
+use followed::Commit;
 use metrics::TransferMetrics;
 
 /// Commits in flight of a store that keeps their order: one is syncing while the next is being
@@ -39,6 +44,7 @@ pub struct Transfer {
     commits_in_flight: usize,
     stop: CancellationToken,
     metrics: Arc<TransferMetrics>,
+    tracer: Tracer,
 }
 
 /// What is committed together.
@@ -57,7 +63,8 @@ struct Pending {
     accepted: Instant,
     receipts: Vec<(usize, Receipt)>,
     result: Result<Committed, StoreError>,
-    took: std::time::Duration,
+    commit: Commit,
+    followed: Vec<Followed>,
 }
 
 impl Transfer {
@@ -73,7 +80,14 @@ impl Transfer {
 
     fn new(store: Arc<dyn Store>, link: link::Handle, commits_in_flight: usize) -> Self {
         let metrics = Arc::new(TransferMetrics::new());
-        Self { store, link, commits_in_flight, stop: CancellationToken::new(), metrics }
+        let (stop, tracer) = (CancellationToken::new(), Tracer::default());
+        Self { store, link, commits_in_flight, stop, metrics, tracer }
+    }
+
+    /// With somebody who is told of the commands that are followed.
+    pub fn traced(mut self, tracer: Tracer) -> Self {
+        self.tracer = tracer;
+        self
     }
 
     /// Commits until all partitions are closed and empty. From `stop` on, batches that the store
@@ -122,13 +136,15 @@ impl Transfer {
                 self.link.ack(origin.connector, origin.device, origin.client_seq);
             }
         }
+        let (followed, count) = (self.tracer.followed(&records), records.len());
         let started = Instant::now();
         let result = if durable {
             self.persist(records).await
         } else {
             self.store.commit(Batch { records, now_ms: clock::now_ms() }).await
         };
-        Pending { origins, accepted, receipts, result, took: started.elapsed() }
+        let commit = Commit { started, took: started.elapsed(), records: count };
+        Pending { origins, accepted, receipts, result, commit, followed }
     }
 
     fn tell(&self, partitions: &[Arc<dyn Partition>], pending: Pending) -> anyhow::Result<()> {
@@ -148,13 +164,15 @@ impl Transfer {
                 for origin in pending.origins.iter().flatten() {
                     self.link.refused(origin.connector, origin.session(), code);
                 }
+                let refused = |_| Outcome::Refused(code);
+                followed::end(&self.tracer, &pending.followed, pending.commit, refused);
                 return Ok(());
             }
         };
         for (index, receipt) in pending.receipts {
             partitions[index].settle(receipt);
         }
-        self.metrics.committed(&committed, pending.took);
+        self.metrics.committed(&committed, pending.commit.took);
         for ack in acks(&pending.origins, &committed.outcomes) {
             self.link.ack(ack.connector, ack.device, ack.client_seq);
         }
@@ -163,6 +181,8 @@ impl Transfer {
             self.link.refused(origin.connector, origin.session(), code);
         }
         self.link.deliver_accepted(committed.entries, Some(pending.accepted));
+        let outcome = |index| committed.outcomes[index];
+        followed::end(&self.tracer, &pending.followed, pending.commit, outcome);
         Ok(())
     }
 }

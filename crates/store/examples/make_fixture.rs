@@ -89,6 +89,7 @@ async fn fill(store: &Embedded) {
         client_seq: 2,
         command: send_bytes(ours, 2, b"with the second key"),
         once: Some(Box::new([9; 32])),
+        trace: None,
     };
     commit(store, 5_000, vec![once]).await;
     let change = UserChange {
@@ -165,7 +166,15 @@ fn read(from: Person, client_seq: u64, conversation: ConversationId, conv_seq: u
 
 fn command(from: Person, client_seq: u64, command: Bytes) -> Record {
     let Person { user, device } = from;
-    Record::Command { user, device, session: SessionId(0), client_seq, command, once: None }
+    Record::Command {
+        user,
+        device,
+        session: SessionId(0),
+        client_seq,
+        command,
+        once: None,
+        trace: None,
+    }
 }
 
 /// More than a device's last commands that can be compared.

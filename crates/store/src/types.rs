@@ -32,6 +32,15 @@ pub struct Batch {
     pub now_ms: u64,
 }
 
+/// A span of a trace, as others name it that are a part of it (W3C Trace Context).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceParent {
+    /// Which trace it is.
+    pub trace: [u8; 16],
+    /// Which span of it.
+    pub span: [u8; 8],
+}
+
 /// One thing that a connector hands over.
 #[derive(Clone, Debug)]
 pub enum Record {
@@ -50,6 +59,8 @@ pub enum Record {
         /// Server API: applied only if no command with this key was applied; else `Repeat`, and the
         /// number is not consumed. A rejected command does not use its key up.
         once: Option<Box<Hash>>,
+        /// Where it is in its trace, if it is followed. Passes by the store.
+        trace: Option<Box<TraceParent>>,
     },
     /// A device stored its inbox up to `position`.
     Ack {

@@ -198,6 +198,7 @@ impl Sender {
             client_seq: self.sent,
             command: command.encode_to_vec().into(),
             once: None,
+            trace: None,
         }
     }
 }

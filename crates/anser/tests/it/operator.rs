@@ -129,6 +129,23 @@ async fn accounts_are_made_listed_and_ended() {
 }
 
 #[tokio::test]
+async fn a_start_with_unfit_certificates_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data_dir = folder.path().join("data");
+    let absent = folder.path().join("absent.pem");
+    let key = |name: &str| (format!("ANSER_LINK__{name}"), absent.clone());
+    let refused = async |keys: &[(String, std::path::PathBuf)]| {
+        let mut serve = Command::new(env!("CARGO_BIN_EXE_anser"));
+        serve.arg("serve").arg("--data-dir").arg(&data_dir).envs(keys.iter().cloned());
+        ended(&serve.kill_on_drop(true).output().await.expect("it ends"), 78)
+    };
+    let some = refused(&[key("TLS_CA"), key("TLS_CERT")]).await;
+    assert!(some.contains("link.tls_key is missing"), "{some}");
+    let unread = refused(&[key("TLS_CA"), key("TLS_CERT"), key("TLS_KEY")]).await;
+    assert!(unread.contains("link.tls_ca") && unread.contains("absent.pem"), "{unread}");
+}
+
+#[tokio::test]
 async fn without_a_server_commands_say_how_to_start_one() {
     let folder = tempfile::tempdir().expect("a folder");
     let told = ended(&anser(folder.path(), &["user", "list"], "").await, 69);

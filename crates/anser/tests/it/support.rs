@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod cli;
+pub(crate) mod collector;
 pub(crate) mod database;
 pub(crate) mod layout;
 pub(crate) mod left_out;

@@ -210,6 +210,7 @@ async fn commit(
         client_seq,
         command: command.encode_to_vec().into(),
         once: Some(Box::new(once)),
+        trace: None,
     };
     let batch = Batch { records: vec![record], now_ms: clock::now_ms() };
     Ok(app.store.commit(batch).await?)

@@ -10,7 +10,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{Bucket, Config, Registration, Secret, ServiceUrl};
+use super::{Bucket, Config, Registration, Secret, ServiceUrl, Share};
 use crate::proxy::TrustedProxies;
 
 /// One key.
@@ -142,6 +142,12 @@ keys! {
         "Where a connector of a cluster hears what other nodes committed (gRPC). For nodes, not for clients:\nthey must know the cluster's secret.";
     link.advertise = "\"\"", optional,
         "host:port by which the other nodes reach link.listen; empty: the listening address.";
+    link.tls_ca = "\"\"", optional_path,
+        "PEM file with the certificates of the authority that signed link.tls_cert of every node: a private\none, for nothing else. Set all three keys on all nodes and the link is over TLS, each end with a\ncertificate; set none and it is in the clear. The cluster's secret is asked for either way.";
+    link.tls_cert = "\"\"", optional_path,
+        "PEM file with this node's certificate, for the host name or address that it is advertised by, and\nfor the use as server and as client. Read at the start.";
+    link.tls_key = "\"\"", optional_path,
+        "PEM file with the key of link.tls_cert.";
 
     files.store = "\"\"", bucket,
         "s3://bucket/prefix in any S3-compatible store for the bytes of files; empty: a folder.";
@@ -168,6 +174,11 @@ keys! {
 
     retention.inbox = "\"30d\"", duration,
         "Inbox entries older than this that all devices have got are pruned. The history of conversations\nis not touched. A device that was away for longer starts from a snapshot.";
+
+    trace.endpoint = "\"\"", collector,
+        "http://host:port or https://host:port of a collector of traces (OpenTelemetry, OTLP over gRPC,\nmostly port 4317); empty: no traces. A collector that is away costs nothing but its spans.";
+    trace.sample = "0.001", share,
+        "Share of the commands of this node's connections that are followed, from 0 to 1. Nodes go on with\nwhat another one follows, whatever their own share is. Each followed command costs about four spans.";
 
     log.json = "false", boolean,
         "Log lines as JSON objects instead of text.";
@@ -297,6 +308,19 @@ fn registration(text: &str) -> Result<Registration, String> {
         "closed" => Ok(Registration::Closed),
         _ => Err(format!("\"{text}\" is not one of open, invite, closed")),
     }
+}
+
+fn collector(text: &str) -> Result<Option<String>, String> {
+    let fits = ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme));
+    if !text.is_empty() && (!fits || text.contains('@')) {
+        return Err("is not of the form http://host:port or https://host:port".into());
+    }
+    optional(text)
+}
+
+fn share(text: &str) -> Result<Share, String> {
+    let share = text.parse().ok().and_then(Share::new);
+    share.ok_or_else(|| format!("\"{text}\" is not a number from 0 to 1"))
 }
 
 fn level(text: &str) -> Result<String, String> {

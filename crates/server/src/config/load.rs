@@ -194,7 +194,8 @@ impl Loader {
             ("link.listen", config.link.listen),
         ];
         for (key, address) in listens {
-            if !address.ip().is_loopback() && !config.node.insecure_public {
+            let over_tls = key == "link.listen" && config.link.tls_cert.is_some();
+            if !address.ip().is_loopback() && !config.node.insecure_public && !over_tls {
                 let why = format!(
                     "= {address} can be reached by other machines, without TLS; put a TLS proxy in front \
                      and listen on 127.0.0.1, or set node.insecure_public = true"

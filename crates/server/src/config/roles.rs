@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::Config;
+use super::{Config, Link};
 
 /// The roles of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,5 +67,18 @@ pub(super) fn missing(config: &Config) -> Option<(&'static str, &'static str)> {
         let why = "is missing: connectors hand commands over to transfers by RabbitMQ";
         return Some(("queue.url", why));
     }
-    None
+    missing_of_tls(&config.link)
+}
+
+/// The link's files for TLS: all of them or none.
+fn missing_of_tls(link: &Link) -> Option<(&'static str, &'static str)> {
+    let files = [
+        ("link.tls_ca", &link.tls_ca),
+        ("link.tls_cert", &link.tls_cert),
+        ("link.tls_key", &link.tls_key),
+    ];
+    let unset = files.iter().filter(|(_, file)| file.is_none());
+    let partly = unset.clone().count() < files.len();
+    let why = "is missing: TLS of the link needs link.tls_ca, link.tls_cert and link.tls_key";
+    unset.map(|(key, _)| (*key, why)).next().filter(|_| partly)
 }

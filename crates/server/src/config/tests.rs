@@ -173,3 +173,45 @@ fn the_key_of_the_store_of_files_is_not_shown() {
     assert!(!format!("{config:?}").contains("hush"), "{config:?}");
     assert_eq!(config.files.s3_secret_access_key.reveal(), "hush");
 }
+
+#[test]
+fn tls_of_the_link_is_whole_or_not_there() {
+    let all = [("tls_ca", "/ca.pem"), ("tls_cert", "/node.pem"), ("tls_key", "/node.key")];
+    let with = |listen: &str, files: &[(&str, &str)]| {
+        let file = |(name, path): &(&str, &str)| format!("{name} = \"{path}\"\n");
+        let files: String = files.iter().map(file).collect();
+        format!("[link]\nlisten = \"{listen}\"\n{files}")
+    };
+    let here = "127.0.0.1:1";
+    for (left_out, (name, _)) in all.iter().enumerate() {
+        let mut some = all.to_vec();
+        some.remove(left_out);
+        let refused = refusal(&with(here, &some), &[]);
+        assert!(refused.contains(&format!("link.{name} is missing")), "{refused}");
+        let refused = refusal(&with(here, &all[left_out..=left_out]), &[]);
+        assert!(refused.contains("is missing: TLS of the link"), "{refused}");
+    }
+    let public = "10.0.0.1:1";
+    assert!(refusal(&with(public, &[]), &[]).contains("link.listen"));
+    let link = load(&with(public, &all), &[]).expect("others can not listen in").link;
+    assert_eq!(link.tls_key, Some("/node.key".into()));
+}
+
+#[test]
+fn traces_go_to_a_url_and_are_of_a_share() {
+    let to = |endpoint: &str, sample: &str| {
+        load(&format!("[trace]\nendpoint = \"{endpoint}\"\nsample = {sample}"), &[])
+    };
+    let trace = to("http://127.0.0.1:4317", "0.25").expect("a configuration").trace;
+    assert_eq!(trace.endpoint.as_deref(), Some("http://127.0.0.1:4317"));
+    assert_eq!(Some(trace.sample), super::Share::new(0.25));
+    for (endpoint, sample, why) in [
+        ("127.0.0.1:4317", "1", "http://host:port"),
+        ("http://me:hush@host", "1", "http://host:port"),
+        ("", "1.5", "from 0 to 1"),
+        ("", "-1", "from 0 to 1"),
+    ] {
+        let refused = to(endpoint, sample).expect_err("must be refused").to_string();
+        assert!(refused.contains(why) && !refused.contains("hush"), "{refused}");
+    }
+}

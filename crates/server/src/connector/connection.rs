@@ -24,6 +24,7 @@ use tracing::debug;
 use super::{
     Context,
     feed::{Feed, Next},
+    followed::Followed,
     limits::{Guest, Rate},
     mailbox::{Mailbox, News},
     planted,
@@ -53,6 +54,7 @@ pub(super) struct Connection {
     /// The highest command of this device that the commit path told to be applied.
     pub(super) applied: Seq,
     pub(super) position: Position,
+    pub(super) followed: Followed,
     rate: Rate,
     paused_until: Option<Instant>,
     /// When the oldest command behind the entries in `out` was read from its socket.
@@ -95,6 +97,7 @@ impl Connection {
             welcome_head: 0,
             applied: 0,
             position: Position::default(),
+            followed: Followed::default(),
             rate: Rate::new(),
             paused_until: None,
             accepted: None,
@@ -165,6 +168,8 @@ impl Connection {
             // A repeat goes the same way: the store compares it with what it applied.
             Event::Received { seq, body } | Event::Repeated { seq, body } => {
                 let Some(member) = &self.member else { return };
+                let (tracer, acked) = (&self.context.tracer, self.session.durable());
+                let trace = self.followed.begin(tracer, member, acked, (seq, &body));
                 self.records.push(Record::Command {
                     user: member.user(),
                     device: member.device(),
@@ -172,6 +177,7 @@ impl Connection {
                     client_seq: seq,
                     command: body,
                     once: None,
+                    trace,
                 });
             }
             Event::Acked { position } => self.on_acked(position),
@@ -244,6 +250,9 @@ impl Connection {
         let position = self.applied.min(self.session.received());
         if position > self.session.durable() {
             self.session.processed(now, position);
+            if let Some(member) = &self.member {
+                self.followed.acked(&self.context.tracer, member, position);
+            }
             self.drain();
         }
     }

@@ -159,6 +159,8 @@ impl Connection {
             let _ = queue.publish(&mut self.records, Instant::now()).await;
         }
         if let Some(member) = &self.member {
+            let code = self.closed.as_ref().and_then(|closed| closed.code);
+            self.followed.cut(&self.context.tracer, member, code);
             self.context.registry.offline(member);
             if let Some(neighbours) = &self.context.neighbours {
                 neighbours.presence.offline(member.live()).await;

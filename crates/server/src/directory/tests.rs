@@ -14,6 +14,7 @@ fn node(id: NodeId, name: &str, roles: &[Role]) -> Node {
         name: name.to_owned(),
         roles: roles.to_vec(),
         link: Some("127.0.0.1:1".to_owned()),
+        link_tls: false,
         tcp: None,
         ws: None,
         connections: 0,

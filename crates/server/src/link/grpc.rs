@@ -12,12 +12,23 @@ mod secret;
 mod server;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use client::Remote;
 pub use secret::Secret;
 pub use server::Listener;
+pub use tls::{Tls, TlsError};
 
 use std::time::Duration;
+
+/// By what the nodes of a cluster know each other.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// What all of them know.
+    pub secret: Secret,
+    /// With it, nothing is said but over TLS; without, nothing is said over TLS.
+    pub tls: Option<Tls>,
+}
 
 /// Generated from `link.proto`, documented there.
 mod wire {

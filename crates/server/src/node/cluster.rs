@@ -17,7 +17,7 @@ use crate::{
     directory::{Directory, Node, Role, State, least_loaded},
     link::{
         self,
-        grpc::{Listener, Remote, Secret},
+        grpc::{Credentials, Listener, Remote, Secret, Tls},
     },
     presence::{Presence, redis::Redis},
     queue::{
@@ -25,6 +25,7 @@ use crate::{
         rabbitmq::{Consumer, Options, Publisher},
     },
     secrets::Secrets,
+    trace::Tracer,
 };
 
 /// A node's place in a cluster.
@@ -50,6 +51,8 @@ pub(super) struct Parts<'a> {
     pub(super) queue: &'a Queue,
     pub(super) registry: &'a Arc<Registry>,
     pub(super) sweep_soon: &'a Arc<Notify>,
+    pub(super) tls: Option<Tls>,
+    pub(super) tracer: &'a Tracer,
 }
 
 impl Cluster {
@@ -67,11 +70,12 @@ impl Cluster {
         let Parts { here, registry, .. } = parts;
         let secret = secrets.cluster.as_ref().context("the secret of the cluster is missing")?;
         let secret = Secret::new(secret.as_bytes());
+        let credentials = Credentials { secret, tls: parts.tls.clone() };
         let roles = config.node.roles;
         let redis = Redis::start(url.reveal(), &config.presence.name, here)
             .with_context(|| format!("presence.url = {url:?}"))?;
         let listener = match roles.connector {
-            true => Some(listen(config, &secret, &parts).await?),
+            true => Some(listen(config, &credentials, &parts).await?),
             false => None,
         };
         let link = listener.as_ref().map(Listener::local_addr).transpose()?;
@@ -81,11 +85,12 @@ impl Cluster {
             move || Node { connections: connected.len() as u64, ..described.lock().clone() };
         let directory = Directory::start(redis.clone(), describe);
         let local = roles.connector.then(|| registry.clone() as Arc<_>);
-        let link = Remote::start(here, secret, local, redis.clone(), directory.nodes());
+        let link = Remote::start(here, credentials, local, redis.clone(), directory.nodes());
         let queue = config.queue.url.as_ref().map(|url| {
             let options = Options {
                 name: config.queue.name.clone(),
                 partitions: config.queue.partitions,
+                tracer: parts.tracer.clone(),
                 ..Options::new(url.reveal().to_owned(), parts.epoch.to_owned(), here)
             };
             let publish = || Publisher::start(options.clone(), parts.queue);
@@ -181,10 +186,14 @@ impl Cluster {
     }
 }
 
-async fn listen(config: &Config, secret: &Secret, parts: &Parts<'_>) -> anyhow::Result<Listener> {
+async fn listen(
+    config: &Config,
+    credentials: &Credentials,
+    parts: &Parts<'_>,
+) -> anyhow::Result<Listener> {
     let (address, soon) = (config.link.listen, parts.sweep_soon.clone());
     let doorbell = parts.registry.clone();
-    let bound = Listener::bind(address, secret.clone(), parts.here, doorbell, soon).await;
+    let bound = Listener::bind(address, credentials.clone(), parts.here, doorbell, soon).await;
     bound.with_context(|| format!("link.listen = {address}"))
 }
 
@@ -200,9 +209,10 @@ fn node(config: &Config, here: NodeId, link: Option<SocketAddr>) -> Node {
         |bound: SocketAddr| config.link.advertise.clone().unwrap_or_else(|| bound.to_string());
     Node {
         id: here,
-        name: config.node.name.clone().unwrap_or_else(default_name),
+        name: name(config),
         roles: all.into_iter().filter_map(|(role, on)| on.then_some(role)).collect(),
         link: link.map(advertised),
+        link_tls: config.link.tls_cert.is_some(),
         tcp: None,
         ws: None,
         connections: 0,
@@ -210,6 +220,11 @@ fn node(config: &Config, here: NodeId, link: Option<SocketAddr>) -> Node {
         started_at_ms: clock::now_ms(),
         state: State::Draining,
     }
+}
+
+/// What this node is called.
+pub(super) fn name(config: &Config) -> String {
+    config.node.name.clone().unwrap_or_else(default_name)
 }
 
 fn default_name() -> String {

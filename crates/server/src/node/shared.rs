@@ -12,16 +12,19 @@ use anser_store::{
     mysql::Mysql,
 };
 use anyhow::Context as _;
+use opentelemetry::KeyValue;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::cluster::{Cluster, Parts};
+use super::cluster::{self, Cluster, Parts};
 use crate::{
     config::Config,
     connector::{Neighbours, Registry},
     files::{self, Files},
-    link,
+    link::{self, grpc::Tls},
     queue::{Partition, Queue},
     secrets::Secrets,
+    trace::{self, Exporter, Tracer},
     transfer::Transfer,
 };
 
@@ -51,6 +54,9 @@ pub(super) struct Shared {
     /// Its place among others, if there are others.
     pub(super) cluster: Option<Cluster>,
     here: NodeId,
+    /// Told of the commands that are followed.
+    pub(super) tracer: Tracer,
+    exporter: Mutex<Option<Exporter>>,
 }
 
 impl Shared {
@@ -63,6 +69,11 @@ impl Shared {
         secrets: &Secrets,
         free_space: Option<FreeSpace>,
     ) -> anyhow::Result<Self> {
+        // Before anything is opened: what is wrong there is wrong in the configuration.
+        let tls = Tls::of(&config.link)?;
+        let here = NodeId::random();
+        let (tracer, exporter) = trace::start(&config.trace, about(config, here))?.unzip();
+        let tracer = tracer.unwrap_or_default();
         let free_space =
             free_space.unwrap_or_else(|| embedded::free_space_of(config.node.data_dir.clone()));
         let store = open_store(config, free_space.clone()).await?;
@@ -78,28 +89,43 @@ impl Shared {
             (None, None) => 1,
         });
         let (registry, sweep_soon) = (Arc::new(Registry::default()), Arc::default());
-        let here = NodeId::random();
         let parts = Parts {
             here,
             epoch: &epoch,
             queue: &queue,
             registry: &registry,
             sweep_soon: &sweep_soon,
+            tls,
+            tracer: &tracer,
         };
         let cluster = Cluster::join(config, secrets, parts).await?;
         let link = match &cluster {
             Some(cluster) => cluster.link(),
             None => link::Handle::local(registry.clone()),
         };
-        Ok(Self { store, epoch, files, queue, registry, link, sweep_soon, cluster, here })
+        let exporter = Mutex::new(exporter);
+        Ok(Self {
+            store,
+            epoch,
+            files,
+            queue,
+            registry,
+            link,
+            sweep_soon,
+            cluster,
+            here,
+            tracer,
+            exporter,
+        })
     }
 
     /// A transfer to this store.
     pub(super) fn transfer(&self, config: &Config) -> Transfer {
-        match config.store.url {
+        let transfer = match config.store.url {
             Some(_) => Transfer::unordered(self.store.clone(), self.link.clone()),
             None => Transfer::ordered(self.store.clone(), self.link.clone()),
-        }
+        };
+        transfer.traced(self.tracer.clone())
     }
 
     /// What the connector tells of its sessions, where others want to know.
@@ -145,8 +171,26 @@ impl Shared {
         if let Some(cluster) = &self.cluster {
             cluster.leave().await;
         }
-        Ok(self.store.close().await?)
+        let exporter = self.exporter.lock().take();
+        // The collector may be away; the store does not wait for it.
+        let told = async {
+            if let Some(exporter) = exporter {
+                exporter.finish().await;
+            }
+        };
+        let (closed, ()) = tokio::join!(self.store.close(), told);
+        Ok(closed?)
     }
+}
+
+/// What a collector of traces is told of this node.
+fn about(config: &Config, here: NodeId) -> Vec<KeyValue> {
+    vec![
+        KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+        KeyValue::new("service.instance.id", here.to_string()),
+        KeyValue::new("anser.node", cluster::name(config)),
+        KeyValue::new("anser.roles", config.node.roles.names().join(",")),
+    ]
 }
 
 async fn open_store(config: &Config, free_space: FreeSpace) -> anyhow::Result<Arc<dyn Store>> {

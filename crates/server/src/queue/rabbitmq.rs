@@ -27,6 +27,8 @@ pub use check::{Fits, QueueReport, Report, check};
 pub use consumer::Consumer;
 pub use publisher::Publisher;
 
+use crate::trace::Tracer;
+
 /// Where the queue is, and what is agreed on about it.
 #[derive(Clone)]
 pub struct Options {
@@ -47,6 +49,8 @@ pub struct Options {
     /// Messages that a transfer holds unsettled, of each partition. A message is at most a batch,
     /// and most are far less: enough of them to fill a batch with what several connectors sent.
     pub prefetch: u16,
+    /// Told of the commands that are followed.
+    pub tracer: Tracer,
 }
 
 impl Options {
@@ -54,7 +58,8 @@ impl Options {
     pub fn new(url: String, epoch: String, here: NodeId) -> Self {
         let (max_length, max_bytes) = (MAX_LENGTH, MAX_BYTES);
         let (name, partitions, prefetch) = (NAME.to_owned(), PARTITIONS, PREFETCH);
-        Self { url, name, partitions, epoch, here, max_length, max_bytes, prefetch }
+        let tracer = Tracer::default();
+        Self { url, name, partitions, epoch, here, max_length, max_bytes, prefetch, tracer }
     }
 }
 

@@ -231,6 +231,7 @@ pub async fn p2_a_once_key_has_one_result(factory: &dyn Factory) {
         client_seq,
         command: send_bytes(conversation, 1, "order shipped"),
         once: Some(Box::new(key)),
+        trace: None,
     };
     let outcomes =
         world.commit(vec![once(1, first), once(2, first), once(2, second)]).await.outcomes;

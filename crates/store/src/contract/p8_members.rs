@@ -109,6 +109,7 @@ pub async fn p10_garbage_consumes_nothing(factory: &dyn Factory) {
         client_seq: 2,
         command: "\u{7f}".into(),
         once: Some(Box::new(random_hash())),
+        trace: None,
     };
     assert_eq!(world.one(unknown).await, Outcome::Refused(Code::Malformed));
 }

@@ -198,6 +198,7 @@ impl Person {
             client_seq,
             command: command.into(),
             once: None,
+            trace: None,
         }
     }
 

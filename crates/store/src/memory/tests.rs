@@ -34,6 +34,7 @@ fn message(client_seq: Seq) -> Batch {
         client_seq,
         command,
         once: None,
+        trace: None,
     };
     Batch { records: vec![record], now_ms: client_seq }
 }

@@ -37,14 +37,19 @@ impl Ground {
         let database = Database::new("a server on MySQL")?;
         let cluster = match layout.as_str() {
             "mysql" => None,
-            "cluster" => Some(Cluster {
-                name: format!("anser_test_{}", UserId::random()),
-                amqp: left_out::variable("ANSER_TEST_AMQP_URL").expect("a RabbitMQ"),
-                redis: left_out::variable("ANSER_TEST_REDIS_URL").expect("a Redis"),
-            }),
+            "cluster" => Some(Cluster::new().expect("a RabbitMQ and a Redis")),
             other => panic!("ANSER_TEST_LAYOUT is mysql, cluster or not set, and not {other}"),
         };
         Some(Self { database, cluster })
+    }
+
+    /// That of a cluster, whatever this run wants; `None`, with a word about it: it is not here.
+    pub(crate) fn of_cluster(test: &str) -> Option<Self> {
+        let Some(cluster) = Cluster::new() else {
+            left_out::some("in a cluster (ANSER_TEST_AMQP_URL, ANSER_TEST_REDIS_URL)", test);
+            return None;
+        };
+        Some(Self { database: Database::new(test)?, cluster: Some(cluster) })
     }
 
     /// Puts a server on it.
@@ -55,6 +60,14 @@ impl Ground {
         config.queue.partitions = PARTITIONS;
         config.presence.url = Some(ServiceUrl::new(redis));
         (config.queue.name, config.presence.name) = (name.clone(), name.clone());
+    }
+}
+
+impl Cluster {
+    fn new() -> Option<Self> {
+        let name = format!("anser_test_{}", UserId::random());
+        let amqp = left_out::variable("ANSER_TEST_AMQP_URL")?;
+        Some(Self { name, amqp, redis: left_out::variable("ANSER_TEST_REDIS_URL")? })
     }
 }
 

@@ -1,6 +1,7 @@
 //! A server inside the test's process: ports chosen by the operating system, kept over a restart.
 
 use std::{
+    net::SocketAddr,
     ops::Deref,
     path::Path,
     sync::{
@@ -55,15 +56,24 @@ impl Server {
 
     /// Starts with a changed configuration.
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
-        let secrets = Secrets {
-            master_key: MasterKey::new(*Key::random().bytes()),
-            server_api_key: anser_server::token::mint("anser_api_"),
-            cluster: Some(anser_server::token::mint("")),
-        };
-        Self::start_as(secrets, change).await
+        Self::start_as(secrets(), Ground::wanted(), change).await
     }
 
-    async fn start_as(secrets: Secrets, change: impl FnOnce(&mut Config)) -> Self {
+    /// Starts three roles over MySQL, RabbitMQ and Redis, whatever layout this run has. `None`,
+    /// with a word about it: they are not here.
+    pub(crate) async fn start_cluster(
+        test: &str,
+        change: impl FnOnce(&mut Config),
+    ) -> Option<Self> {
+        let ground = Ground::of_cluster(test)?;
+        Some(Self::start_as(secrets(), Some(ground), change).await)
+    }
+
+    async fn start_as(
+        secrets: Secrets,
+        ground: Option<Ground>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut config = Config::default();
         config.node.data_dir = folder.path().join("data");
@@ -72,7 +82,6 @@ impl Server {
         {
             *listen = port::free();
         }
-        let ground = Ground::wanted();
         ground.as_ref().inspect(|ground| ground.configure(&mut config));
         change(&mut config);
         if config.store.url.is_some() && config.files.path.is_none() {
@@ -99,7 +108,7 @@ impl Server {
     pub(crate) async fn start_beside(&self) -> Self {
         let (url, files) = (self.config.store.url.clone(), self.config.files.clone());
         let change = |config: &mut Config| (config.store.url, config.files) = (url, files);
-        Self::start_as(self.secrets.clone(), change).await
+        Self::start_as(self.secrets.clone(), Ground::wanted(), change).await
     }
 
     /// For tests that send more than a person types.
@@ -151,9 +160,23 @@ impl Server {
         layout::open_store(&self.config).await
     }
 
+    /// Where the node with this role hears of others.
+    pub(crate) fn link_of(&self, role: &str) -> SocketAddr {
+        let node = self.nodes.iter().find(|node| node.node.roles.names() == [role]);
+        node.expect("a node of a cluster").link.listen
+    }
+
     /// The data folder.
     pub(crate) fn data_dir(&self) -> &Path {
         &self.config.node.data_dir
+    }
+}
+
+fn secrets() -> Secrets {
+    Secrets {
+        master_key: MasterKey::new(*Key::random().bytes()),
+        server_api_key: anser_server::token::mint("anser_api_"),
+        cluster: Some(anser_server::token::mint("")),
     }
 }
 

@@ -141,6 +141,7 @@ pub(super) async fn refer(world: &World, who: &Person, chat: &str, path: &str) {
         client_seq: 1,
         command: wire::Command { kind, body }.encode_to_vec().into(),
         once: None,
+        trace: None,
     };
     let batch = Batch { records: vec![record], now_ms: clock::now_ms() };
     let committed = world.store.commit(batch).await.unwrap();

@@ -238,6 +238,7 @@ impl Connection {
                     client_seq: seq,
                     command: body,
                     once: None,
+                    trace: None,
                 });
             }
             Event::Acked { position } => {

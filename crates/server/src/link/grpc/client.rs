@@ -16,11 +16,12 @@ use tonic::{Status, Streaming, transport::Endpoint};
 use tracing::{debug, info, warn};
 
 use super::{
-    HANDSHAKE_TIMEOUT, PING_EVERY, PING_TIMEOUT, Secret,
+    Credentials, HANDSHAKE_TIMEOUT, PING_EVERY, PING_TIMEOUT,
     buffer::Buffer,
     message::Rings,
     metrics::{CallerMetrics, Counted},
     secret::{End, Talk, is_nonce, nonce},
+    tls::Causes,
     wire::{
         FromCaller, FromConnector, Opening, Proof, from_caller, from_connector,
         link_client::LinkClient,
@@ -58,7 +59,7 @@ impl Remote {
     /// process, which is told at once and without a stream.
     pub fn start(
         here: NodeId,
-        secret: Secret,
+        credentials: Credentials,
         local: Option<Arc<dyn Doorbell>>,
         presence: Arc<dyn Presence>,
         nodes: watch::Receiver<Arc<[Node]>>,
@@ -67,7 +68,7 @@ impl Remote {
         let news = Arc::new(Buffer::new(metrics.clone()));
         let peers = Arc::new(Peers {
             here,
-            secret,
+            credentials,
             metrics,
             all: RwLock::default(),
             unlisted: Mutex::default(),
@@ -167,7 +168,7 @@ fn tell_news(peer: &Buffer, rings: &Rings, is_there: impl Fn(UserId) -> bool) {
 /// The other connectors.
 struct Peers {
     here: NodeId,
-    secret: Secret,
+    credentials: Credentials,
     metrics: CallerMetrics,
     all: RwLock<HashMap<NodeId, Peer>>,
     /// What is for connectors that are not listed yet: their commands can be here before.
@@ -189,23 +190,26 @@ impl Peers {
 
     fn update(&self, nodes: &[Node]) {
         let connectors = nodes.iter().filter(|node| node.is(Role::Connector));
-        let addresses = connectors.filter_map(|node| Some((node.id, node.link.as_ref()?)));
-        let listed: HashMap<_, _> = addresses.filter(|(id, _)| *id != self.here).collect();
+        let addresses = connectors.filter_map(|node| Some((node, node.link.as_ref()?)));
+        let others = addresses.filter(|(node, _)| node.id != self.here);
+        let listed: HashMap<_, _> =
+            others.map(|(node, address)| (node.id, (address, node.link_tls))).collect();
         let mut all = self.all.write();
         all.retain(|id, _| listed.contains_key(id));
-        for (id, address) in listed {
-            all.entry(id).or_insert_with(|| self.dial(id, address));
+        for (id, (address, over_tls)) in listed {
+            all.entry(id).or_insert_with(|| self.dial(id, address, over_tls));
         }
     }
 
-    fn dial(&self, connector: NodeId, address: &str) -> Peer {
+    fn dial(&self, connector: NodeId, address: &str, over_tls: bool) -> Peer {
         let waiting = self.unlisted.lock().remove(&connector);
         let buffer = waiting.unwrap_or_else(|| Arc::new(Buffer::new(self.metrics.clone())));
         let caller = Caller {
             here: self.here,
-            secret: self.secret.clone(),
+            credentials: self.credentials.clone(),
             connector,
             address: address.to_owned(),
+            over_tls,
             buffer: buffer.clone(),
             metrics: self.metrics.clone(),
         };
@@ -243,9 +247,11 @@ impl Peers {
 /// The stream to one connector, again and again.
 struct Caller {
     here: NodeId,
-    secret: Secret,
+    credentials: Credentials,
     connector: NodeId,
     address: String,
+    /// What it says of itself: whether it wants TLS.
+    over_tls: bool,
     buffer: Arc<Buffer>,
     metrics: CallerMetrics,
 }
@@ -260,10 +266,14 @@ struct Stream {
 /// Why there is no stream (any more).
 #[derive(Debug, thiserror::Error)]
 enum Broken {
-    #[error("it can not be reached: {0}")]
+    #[error("it can not be reached: {}", Causes(.0))]
     Connect(#[from] tonic::transport::Error),
-    #[error("{}: {}", .0.code(), .0.message())]
+    #[error("{}: {}{}", .0.code(), .0.message(), behind(.0))]
     Status(Box<Status>),
+    #[error("it speaks TLS, and this node does not: link.tls_cert must be set on all or none")]
+    OnlyTls,
+    #[error("it speaks no TLS, and this node does: link.tls_cert must be set on all or none")]
+    NoTls,
     #[error("another node answers there")]
     OtherNode,
     #[error("it does not know the cluster's secret")]
@@ -280,6 +290,12 @@ impl From<Status> for Broken {
     fn from(status: Status) -> Self {
         Self::Status(Box::new(status))
     }
+}
+
+/// What is behind a status of tonic's own making.
+fn behind(status: &Status) -> String {
+    std::error::Error::source(status)
+        .map_or_else(String::new, |cause| format!(": {}", Causes(cause)))
 }
 
 impl Caller {
@@ -309,11 +325,7 @@ impl Caller {
     }
 
     async fn open(&self) -> Result<Stream, Broken> {
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.address))?
-            .http2_keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PING_TIMEOUT)
-            .keep_alive_while_idle(true);
-        let channel = endpoint.connect().await?;
+        let channel = self.endpoint()?.connect().await?;
         // One message beside those in the windows; what waits behind it waits in the buffer.
         let (to, mut outgoing) = mpsc::channel(1);
         let outgoing = stream::poll_fn(move |context| outgoing.poll_recv(context));
@@ -332,19 +344,35 @@ impl Caller {
             caller_nonce,
         };
         if !is_nonce(&talk.connector_nonce)
-            || !self.secret.is_proof(End::Connector, &talk, &challenge.proof)
+            || !self.credentials.secret.is_proof(End::Connector, &talk, &challenge.proof)
         {
             return Err(Broken::Secret);
         }
         if talk.connector != self.connector {
             return Err(Broken::OtherNode);
         }
-        let proof = Proof { proof: self.secret.proof(End::Caller, &talk).into() };
+        let proof = Proof { proof: self.credentials.secret.proof(End::Caller, &talk).into() };
         say(&to, from_caller::Kind::Proof(proof)).await?;
         let Some(from_connector::Kind::Ready(_)) = hear(&mut from).await? else {
             return Err(Broken::Handshake);
         };
         Ok(Stream { to, from, _counted: Counted::stream() })
+    }
+
+    /// Where it is dialled. What the connector says of itself can not turn TLS off here.
+    fn endpoint(&self) -> Result<Endpoint, Broken> {
+        let Self { address, credentials: Credentials { tls, .. }, .. } = self;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))?
+            .http2_keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .keep_alive_while_idle(true);
+        match (tls, self.over_tls) {
+            (Some(tls), true) => Ok(tls.secure(endpoint, address)?),
+            (None, false) => Ok(endpoint),
+            (None, true) => Err(Broken::OnlyTls),
+            (Some(_), false) => Err(Broken::NoTls),
+        }
     }
 
     /// Sends what waits, whenever something does, until the stream breaks.

@@ -13,7 +13,8 @@ use tonic::{
 use tracing::{info, warn};
 
 use super::{
-    HANDSHAKE_TIMEOUT, MESSAGE_BYTES_MAX, PING_EVERY, PING_TIMEOUT, Secret, WINDOW_BYTES,
+    Credentials, HANDSHAKE_TIMEOUT, MESSAGE_BYTES_MAX, PING_EVERY, PING_TIMEOUT, Secret, Tls,
+    WINDOW_BYTES,
     message::Rings,
     metrics::Counted,
     secret::{End, Talk, is_nonce, nonce},
@@ -30,6 +31,7 @@ const STREAMS_MAX: u32 = 4;
 /// Where other nodes ring, bound to its port.
 pub struct Listener {
     listener: TcpListener,
+    tls: Option<Tls>,
     connector: Connector,
 }
 
@@ -51,14 +53,16 @@ impl Listener {
     /// The address can not be bound.
     pub async fn bind(
         address: SocketAddr,
-        secret: Secret,
+        credentials: Credentials,
         here: NodeId,
         doorbell: Arc<dyn Doorbell>,
         missed: Arc<Notify>,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
+        let Credentials { secret, tls } = credentials;
         let stopping = CancellationToken::new();
-        Ok(Self { listener, connector: Connector { here, secret, doorbell, missed, stopping } })
+        let connector = Connector { here, secret, doorbell, missed, stopping };
+        Ok(Self { listener, tls, connector })
     }
 
     /// The bound address.
@@ -74,14 +78,18 @@ impl Listener {
     /// # Errors
     /// The port failed.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), tonic::transport::Error> {
-        let Self { listener, connector } = self;
+        let Self { listener, tls, connector } = self;
         let stopping = connector.stopping.clone();
         let service = LinkServer::new(connector).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let stop = async move {
             stop.await;
             stopping.cancel();
         };
-        Server::builder()
+        let server = match tls {
+            Some(tls) => tls.demand(Server::builder())?,
+            None => Server::builder(),
+        };
+        server
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
             .max_concurrent_streams(STREAMS_MAX)

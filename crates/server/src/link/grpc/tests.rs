@@ -2,6 +2,7 @@
 
 mod bounded;
 mod handshake;
+mod tls;
 
 use std::{
     sync::Arc,
@@ -15,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Listener, Remote, Secret};
+use super::{Credentials, Listener, Remote, Secret, Tls};
 use crate::{
     directory::{Node, Role, State},
     link::{
@@ -103,6 +104,7 @@ impl Presence for Known {
 struct Connector {
     id: NodeId,
     address: String,
+    over_tls: bool,
     bell: Arc<Bell>,
     missed: Arc<Notify>,
     stop: Arc<Notify>,
@@ -111,14 +113,16 @@ struct Connector {
 
 impl Connector {
     async fn new() -> Self {
-        Self::knowing(secret()).await
+        Self::with(credentials()).await
     }
 
-    async fn knowing(secret: Secret) -> Self {
+    async fn with(credentials: Credentials) -> Self {
+        let over_tls = credentials.tls.is_some();
         let (id, bell, missed) = (NodeId::random(), Arc::<Bell>::default(), Arc::default());
         let any = "127.0.0.1:0".parse().unwrap();
         let missed: Arc<Notify> = missed;
-        let listener = Listener::bind(any, secret, id, bell.clone(), missed.clone()).await.unwrap();
+        let listener = Listener::bind(any, credentials, id, bell.clone(), missed.clone());
+        let listener = listener.await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let stop = Arc::<Notify>::default();
         let stopped = stop.clone();
@@ -126,7 +130,7 @@ impl Connector {
             listener.run(stopped.notified()).await.unwrap();
         });
         let running = AbortOnDropHandle::new(running);
-        Self { id, address, bell, missed, stop, running }
+        Self { id, address, over_tls, bell, missed, stop, running }
     }
 
     fn node(&self) -> Node {
@@ -139,6 +143,7 @@ impl Connector {
             name: "a connector".to_owned(),
             roles: vec![Role::Connector],
             link: Some(address.to_owned()),
+            link_tls: self.over_tls,
             tcp: None,
             ws: None,
             connections: 0,
@@ -172,12 +177,29 @@ impl Caller {
         Self::at(NodeId::random(), None, nodes)
     }
 
+    fn with(credentials: Credentials, nodes: Vec<Node>) -> Self {
+        Self::start(NodeId::random(), credentials, None, nodes)
+    }
+
     fn at(here: NodeId, local: Option<Arc<dyn Doorbell>>, nodes: Vec<Node>) -> Self {
+        Self::start(here, credentials(), local, nodes)
+    }
+
+    fn start(
+        here: NodeId,
+        credentials: Credentials,
+        local: Option<Arc<dyn Doorbell>>,
+        nodes: Vec<Node>,
+    ) -> Self {
         let presence = Arc::<Known>::default();
         let (nodes, seen) = watch::channel(nodes.into());
-        let link = Remote::start(here, secret(), local, presence.clone(), seen);
+        let link = Remote::start(here, credentials, local, presence.clone(), seen);
         Self { link, presence, nodes }
     }
+}
+
+fn credentials() -> Credentials {
+    Credentials { secret: secret(), tls: None }
 }
 
 fn secret() -> Secret {

@@ -20,7 +20,13 @@ fn command(publisher: u64, client_seq: Seq, bytes: usize) -> Record {
         client_seq,
         command: vec![0; bytes].into(),
         once: None,
+        trace: None,
     }
+}
+
+fn ack() -> Record {
+    let (user, device) = (UserId(1), DeviceId(1));
+    Record::Ack { user, device, position: 1, store_position: true, delivered: Vec::new() }
 }
 
 fn numbered(publisher: u64, numbers: std::ops::Range<Seq>) -> Vec<Record> {
@@ -163,4 +169,49 @@ async fn a_batch_ends_at_its_bytes_but_one_command_always_goes() {
     }
     assert_eq!(counts, [2, 1, 1, 1]);
     assert!(queue.take().now_or_never().is_none(), "and no more");
+}
+
+#[tokio::test]
+async fn acks_alone_wait_for_a_command_or_until_patience_ends() {
+    // The lane reads the real clock, so no test waits for this.
+    let patience = PATIENCE * 100;
+    let lane = Lane::default();
+    lane.publish(&mut vec![ack()], Instant::now()).await.unwrap();
+    assert!(lane.take_unhurried(patience).now_or_never().is_none(), "it waits");
+    lane.publish(&mut numbered(2, 1..2), Instant::now()).await.unwrap();
+    let both = lane.take_unhurried(patience).now_or_never().flatten().expect("a command is there");
+    assert_eq!(both.records.len(), 2);
+
+    let long_ago = Instant::now().checked_sub(patience).expect("the clock is older");
+    lane.publish(&mut vec![ack()], long_ago).await.unwrap();
+    let late = lane.take_unhurried(patience).now_or_never().flatten();
+    assert_eq!(late.expect("it has waited").records.len(), 1);
+
+    let mut many: Vec<_> = std::iter::repeat_with(ack).take(BATCH_RECORDS_MAX).collect();
+    lane.publish(&mut many, Instant::now()).await.unwrap();
+    let full = lane.take_unhurried(patience).now_or_never().flatten();
+    assert_eq!(full.expect("a batch is full").records.len(), BATCH_RECORDS_MAX);
+
+    lane.publish(&mut vec![ack()], Instant::now()).await.unwrap();
+    lane.close();
+    let rest = lane.take_unhurried(patience).now_or_never().flatten();
+    assert_eq!(rest.expect("nothing else comes").records.len(), 1);
+    assert!(lane.take_unhurried(patience).await.is_none());
+}
+
+#[tokio::test]
+async fn an_ack_that_waits_is_taken_when_patience_ends_or_a_command_comes() {
+    let lane = Arc::new(Lane::default());
+    lane.publish(&mut vec![ack()], Instant::now()).await.unwrap();
+    let short = Duration::from_millis(1);
+    let taken = timeout(PATIENCE, lane.take_unhurried(short)).await.expect("patience ends");
+    assert_eq!(taken.expect("an ack").records.len(), 1);
+
+    lane.publish(&mut vec![ack()], Instant::now()).await.unwrap();
+    let taker = lane.clone();
+    let taker = tokio::spawn(async move { taker.take_unhurried(PATIENCE * 100).await });
+    tokio::task::yield_now().await;
+    lane.publish(&mut numbered(2, 1..2), Instant::now()).await.unwrap();
+    let taken = timeout(PATIENCE, taker).await.expect("a command wakes it").unwrap();
+    assert_eq!(taken.expect("both").records.len(), 2);
 }

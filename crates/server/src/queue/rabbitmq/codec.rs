@@ -11,7 +11,7 @@ use anser_proto::{
         QueueMessage, QueueRecord, QueuedAck, QueuedCommand, QueuedDelivered, queue_record::Kind,
     },
 };
-use anser_store::Record;
+use anser_store::{Record, TraceParent};
 use bytes::Bytes;
 use prost::Message as _;
 
@@ -79,10 +79,11 @@ impl Message {
 
 fn encode(record: Record) -> QueueRecord {
     let kind = match record {
-        Record::Command { user, device, session, client_seq, command, once } => {
+        Record::Command { user, device, session, client_seq, command, once, trace } => {
             let once = once.map_or_else(Bytes::new, |key| Bytes::copy_from_slice(&key[..]));
             let (user, device, session) = (user.0, device.0, session.0);
-            Kind::Command(QueuedCommand { user, device, session, client_seq, once, command })
+            let trace = trace.map_or_else(Bytes::new, |place| trace_to_bytes(&place));
+            Kind::Command(QueuedCommand { user, device, session, client_seq, once, command, trace })
         }
         Record::Ack { user, device, position, delivered, store_position } => {
             let delivered = delivered.into_iter().map(|(conversation, conv_seq)| QueuedDelivered {
@@ -111,6 +112,7 @@ fn decode(record: QueueRecord) -> Result<Record, DecodeError> {
                 }
             },
             command: command.command,
+            trace: trace_of(&command.trace),
         },
         Kind::Ack(ack) => {
             let pair = |one: QueuedDelivered| (ConversationId(one.conversation), one.conv_seq);
@@ -123,6 +125,15 @@ fn decode(record: QueueRecord) -> Result<Record, DecodeError> {
             }
         }
     })
+}
+
+fn trace_to_bytes(place: &TraceParent) -> Bytes {
+    [&place.trace[..], &place.span].concat().into()
+}
+
+fn trace_of(bytes: &[u8]) -> Option<Box<TraceParent>> {
+    let (trace, span) = bytes.split_first_chunk()?;
+    Some(Box::new(TraceParent { trace: *trace, span: span.try_into().ok()? }))
 }
 
 /// Instants of this process in microseconds, from the first one that was asked for; at least 1.

@@ -10,6 +10,7 @@ use lapin::{
     BasicProperties, Channel, Confirmation,
     options::{BasicPublishOptions, ConfirmSelectOptions},
 };
+use opentelemetry::trace::SpanKind;
 use tokio::time::sleep;
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -29,6 +30,7 @@ use crate::{
         QUEUE_RETURNED_TOTAL,
     },
     queue::{Lane, Queue, lane::Waited},
+    trace::number,
 };
 
 /// Publishes what a [`Queue`] takes. Dropped, it publishes no more.
@@ -106,9 +108,17 @@ impl Mover {
     async fn run(mut self) {
         while let Some(Waited { records, published }) = self.lane.take_unhurried(ACKS_WAIT).await {
             let (epoch, connector) = (self.options.epoch.clone(), self.options.here);
+            let tracer = &self.options.tracer;
+            let (followed, taken) = (tracer.followed(&records), Instant::now());
+            let batch = number(records.len() as u64);
             let message = Message { epoch, connector, published, records }.encode();
             if self.deliver(&message).await.is_none() {
                 return;
+            }
+            for one in followed {
+                let span = one.span("publish", SpanKind::Producer, taken);
+                let span = span.with("messaging.destination.name", self.queue.clone());
+                self.options.tracer.end(span.with("anser.records", batch));
             }
         }
     }

@@ -105,6 +105,7 @@ fn command(user: u64, seq: u64) -> Record {
         client_seq: seq,
         command: Bytes::from(seq.to_string()),
         once: None,
+        trace: None,
     }
 }
 

@@ -57,6 +57,7 @@ impl Run {
                     client_seq,
                     command,
                     once,
+                    trace: None,
                 };
                 (record, self.model.command(&asked))
             }

@@ -148,6 +148,7 @@ async fn schema_1_goes_on() {
         client_seq: 3,
         command: crate::contract::send_bytes(ours, 2, "again"),
         once: Some(Box::new([9; 32])),
+        trace: None,
     };
     assert_eq!(world.one(once).await, Outcome::Repeat, "the once key is known");
 

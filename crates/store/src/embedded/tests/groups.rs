@@ -93,6 +93,7 @@ impl Senders {
                 client_seq: self.sent[at] + 9,
                 command: send_bytes(conversation, 1, "once"),
                 once: Some(Box::new([1 + u8::try_from(dice.below(3)).unwrap(); 32])),
+                trace: None,
             },
             _ => person.ack(dice.below(60), &[(conversation, dice.below(20))]),
         }

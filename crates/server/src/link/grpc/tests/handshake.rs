@@ -94,7 +94,8 @@ async fn a_proof_is_good_for_one_stream_and_one_end() {
 
 #[tokio::test]
 async fn a_connector_of_another_cluster_is_told_nothing() {
-    let other = Connector::knowing(Secret::new(b"another secret")).await;
+    let secret = Secret::new(b"another secret");
+    let other = Connector::with(Credentials { secret, tls: None }).await;
     let own = Connector::new().await;
     // Its id is another node's: the address was given to somebody else.
     let moved = Connector::new().await;

@@ -2,20 +2,26 @@
 
 use std::time::{Duration, Instant};
 
-use anser_proto::{ConversationId, DeviceId, NodeId, SessionId, UserId};
-use anser_store::Record;
+use anser_proto::{
+    ConversationId, DeviceId, NodeId, SessionId, UserId,
+    cluster::{QueueMessage, QueueRecord, QueuedCommand, queue_record::Kind},
+};
+use anser_store::{Record, TraceParent};
 use bytes::Bytes;
 use proptest::{collection::vec, option, prelude::*};
+use prost::Message as _;
 
 use super::super::codec::Message;
 
 fn record() -> impl Strategy<Value = Record> {
     let bytes = vec(any::<u8>(), 0..64).prop_map(Bytes::from);
-    let command = (any::<[u64; 4]>(), bytes, option::of(any::<[u8; 32]>()));
-    let command = command.prop_map(|([user, device, session, client_seq], command, once)| {
-        let (user, device, session) = (UserId(user), DeviceId(device), SessionId(session));
-        Record::Command { user, device, session, client_seq, command, once: once.map(Box::new) }
-    });
+    let command = (any::<[u64; 4]>(), bytes, option::of(any::<[u8; 32]>()), trace());
+    let command =
+        command.prop_map(|([user, device, session, client_seq], command, once, trace)| {
+            let once = once.map(Box::new);
+            let (user, device, session) = (UserId(user), DeviceId(device), SessionId(session));
+            Record::Command { user, device, session, client_seq, command, once, trace }
+        });
     let delivered = vec(any::<(u64, u64)>(), 0..4);
     let ack = (any::<[u64; 3]>(), delivered, any::<bool>());
     let ack = ack.prop_map(|([user, device, position], delivered, store_position)| {
@@ -25,6 +31,11 @@ fn record() -> impl Strategy<Value = Record> {
         Record::Ack { user, device, position, delivered, store_position }
     });
     prop_oneof![command, ack]
+}
+
+fn trace() -> impl Strategy<Value = Option<Box<TraceParent>>> {
+    let place = any::<([u8; 16], [u8; 8])>();
+    option::of(place.prop_map(|(trace, span)| Box::new(TraceParent { trace, span })))
 }
 
 proptest! {
@@ -80,7 +91,7 @@ fn the_bytes_stay_as_they_are() {
     assert_eq!(
         text,
         "[Command { user: UserId(1), device: DeviceId(2), session: SessionId(3), client_seq: 4, \
-         command: b\"abc\", once: None }, Ack { user: UserId(1), device: DeviceId(2), position: 5, \
+         command: b\"abc\", once: None, trace: None }, Ack { user: UserId(1), device: DeviceId(2), position: 5, \
          delivered: [(ConversationId(6), 7)], store_position: false }]"
     );
 }
@@ -93,4 +104,19 @@ fn another_version_is_refused() {
     let later = [0x08, 1, 0x2a, 2, 0x3a, 0];
     let told = Message::decode(Bytes::copy_from_slice(&later), NodeId(1), Instant::now());
     assert_eq!(told.unwrap_err().to_string(), "a record is of a kind that is not known here");
+}
+
+/// What a later version may write there, or an earlier one never did, is no reason to drop it.
+#[test]
+fn a_place_in_a_trace_that_is_none_leaves_the_command() {
+    for trace in [&b""[..], &[7; 23], &[7; 25], &[7; 24]] {
+        let command = QueuedCommand { trace: trace.to_vec().into(), ..QueuedCommand::default() };
+        let record = QueueRecord { kind: Some(Kind::Command(command)) };
+        let message = QueueMessage { version: 1, records: vec![record], ..<_>::default() };
+        let bytes = Bytes::from(message.encode_to_vec());
+        let read = Message::decode(bytes, NodeId(1), Instant::now()).unwrap();
+        let [Record::Command { trace: place, .. }] = &read.records[..] else { panic!("{read:?}") };
+        let whole = TraceParent { trace: [7; 16], span: [7; 8] };
+        assert_eq!(place.as_deref(), (trace.len() == 24).then_some(&whole));
+    }
 }
