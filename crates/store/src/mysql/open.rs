@@ -152,7 +152,11 @@ pub(super) async fn lock(pool: &Arc<Pool>) -> Result<Tx, Failure> {
     let name = name.map(|(name,)| name).unwrap_or_default();
     let locked: Option<(u64,)> = tx.one(locked.bind(name).bind(LOCK_SECONDS)).await?;
     match locked {
-        Some((1,)) => Ok(tx),
+        Some((1,)) => {
+            // Whoever reads a dump from it, or gives it one, may be slow.
+            tx.script(format!("SET SESSION wait_timeout = {LOCKED_IDLE_SECONDS}")).await?;
+            Ok(tx)
+        }
         _ => Err(Failure::Again(
             "the database is locked: another process brings its tables up to date, exports or \
              imports it"
@@ -227,6 +231,8 @@ const MIGRATIONS_TABLE: &str = "CREATE TABLE IF NOT EXISTS im_migration (\
      version INT UNSIGNED NOT NULL PRIMARY KEY, \
      applied_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP\
      ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin";
+/// How long the one that has the lock may be silent.
+const LOCKED_IDLE_SECONDS: u64 = 3600;
 /// How long a node waits for another one's migration, which may copy a large table; the attempt
 /// ends before and is made again.
 const LOCK_SECONDS: u32 = 10;

@@ -7,8 +7,9 @@ use super::failure::Failure;
 use super::tx::run;
 
 /// The server closes a connection that is silent for so long. It also bounds how long the locks of
-/// a process that was cut off from the network stay held.
-pub(super) const IDLE_SECONDS: u64 = 60;
+/// a process that died or was cut off behind a broken network stay held: nothing else tells the
+/// server, and until then the users of its last batch wait.
+pub(super) const IDLE_SECONDS: u64 = 10;
 
 /// What a server says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
