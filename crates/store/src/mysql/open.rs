@@ -1,25 +1,21 @@
-//! Opening: the URL, the tables and their version, the epoch.
+//! Opening: the URL, the lock of who brings the tables up to date, the epoch.
 //!
-//! Each version of the tables has one file of statements, which are run once, under a lock of the
-//! server's: several nodes may start at once. The server commits each statement that makes a table
-//! by itself, so a migration may have been cut in two; its statements must bear to be run again.
-//! Versions only go up. A node of the version before may still run meanwhile.
+//! What is done under that lock is in `migration.rs`.
 
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::ConnectOptions as _;
 use sqlx::mysql::MySqlConnectOptions;
 
-use super::failure::{Failure, Tries};
+use super::failure::{Failure, Tries, in_time};
+use super::migration::{self, SCHEMA};
 use super::pool::Pool;
 use super::tx::{Mode, Tx};
 use super::{Counters, Inner, Mysql, Options, server};
 use crate::StoreError;
 use crate::apply::Limits;
-
-/// Version of the tables that this code writes.
-pub const SCHEMA: u32 = 1;
 
 /// Why a store does not open.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +23,7 @@ pub enum OpenError {
     /// The URL does not make sense. What it says is not told: it holds a password.
     #[error("the URL of the store is not of the form mysql://user:password@host:port/database")]
     Url,
-    /// A newer version wrote the tables.
+    /// A newer version wrote the tables, and they are no longer for this one.
     #[error(
         "the database has schema version {found}, this program knows versions up to {SCHEMA}; use \
          the newer program that wrote it"
@@ -55,16 +51,19 @@ pub enum OpenError {
 
 impl Mysql {
     /// Opens the store of a database, and makes its tables with a new epoch when there are none.
+    /// Older tables are brought up to date; that, and waiting for another process that does it, may
+    /// take an hour.
     ///
     /// # Errors
     /// [`OpenError`] when the server is not to be reached within the patience of `options`, is too
-    /// old, or answers before data is on its disk; when a newer version wrote the database.
+    /// old, or answers before data is on its disk; when the tables are of a newer version that this
+    /// one may not serve from.
     pub async fn open(options: Options) -> Result<Self, OpenError> {
         let connect = connect_options(&options)?;
         let pool = Arc::new(Pool::new(connect, options.connections_max, options.weak_durability));
         let mut tries = Tries::new(options.patience, None);
         let found = loop {
-            if let Some(end) = tries.end(start(&pool)).await {
+            if let Some(end) = tries.end_within(MIGRATION_MAX, start(&pool)).await {
                 break end?;
             }
         };
@@ -132,8 +131,17 @@ pub(super) fn connect_options(options: &Options) -> Result<MySqlConnectOptions, 
 
 /// Brings the tables up to date, and mints the epoch of a store that is new.
 async fn start(pool: &Arc<Pool>) -> Result<Found, Failure> {
-    let mut tx = lock(pool).await?;
-    match prepare(&mut tx).await? {
+    let mut tx = loop {
+        if let Some(tx) = in_time(try_lock(pool)).await? {
+            break tx;
+        }
+        tracing::info!("the start waits: {LOCKED}");
+    };
+    let tables = migration::run(&mut tx).await?;
+    if !tables.serve(SCHEMA) {
+        return Ok(Found::Newer(tables.version));
+    }
+    match look(&mut tx).await? {
         None => {
             let epoch = claim(&mut tx, META_EPOCH, new_epoch().as_bytes()).await?;
             Ok(Found::Serves(text(epoch)?))
@@ -142,31 +150,34 @@ async fn start(pool: &Arc<Pool>) -> Result<Found, Failure> {
     }
 }
 
+/// For who exports or imports: all of the data, which only a program that knows all tables sees.
+pub(super) async fn prepare_whole(tx: &mut Tx) -> Result<Option<Found>, Failure> {
+    let tables = migration::run(tx).await?;
+    if tables.version > SCHEMA {
+        return Ok(Some(Found::Newer(tables.version)));
+    }
+    look(tx).await
+}
+
 /// A connection that nobody else has who brings tables up to date, mints an epoch, exports or
 /// imports. The lock ends with the connection, so that one is not given back.
 pub(super) async fn lock(pool: &Arc<Pool>) -> Result<Tx, Failure> {
+    try_lock(pool).await?.ok_or_else(|| Failure::Again(LOCKED.into()))
+}
+
+/// The same, or `None` when another process has kept it for [`LOCK_SECONDS`].
+async fn try_lock(pool: &Arc<Pool>) -> Result<Option<Tx>, Failure> {
     let mut tx = Tx::new(pool.take().await?, Mode::Single);
     let locked = sqlx::query("SELECT CAST(COALESCE(GET_LOCK(?, ?), 0) AS UNSIGNED)");
     let name: Option<(String,)> =
         tx.one(sqlx::query("SELECT CONCAT('anser.', MD5(DATABASE()))")).await?;
     let name = name.map(|(name,)| name).unwrap_or_default();
     let locked: Option<(u64,)> = tx.one(locked.bind(name).bind(LOCK_SECONDS)).await?;
-    match locked {
-        Some((1,)) => Ok(tx),
-        _ => Err(Failure::Again(
-            "the database is locked: another process brings its tables up to date, exports or \
-             imports it"
-                .into(),
-        )),
-    }
+    Ok((locked == Some((1,))).then_some(tx))
 }
 
-/// Brings the tables to [`SCHEMA`]; gives what they hold, `None` when that has no epoch yet.
-pub(super) async fn prepare(tx: &mut Tx) -> Result<Option<Found>, Failure> {
-    let version = migrate(tx).await?;
-    if version > SCHEMA {
-        return Ok(Some(Found::Newer(version)));
-    }
+/// What tables that are there hold, `None` when that has no epoch yet.
+pub(super) async fn look(tx: &mut Tx) -> Result<Option<Found>, Failure> {
     if meta(tx, META_IMPORTING).await?.is_some() {
         return Ok(Some(Found::Unfinished));
     }
@@ -174,21 +185,6 @@ pub(super) async fn prepare(tx: &mut Tx) -> Result<Option<Found>, Failure> {
         return Ok(Some(Found::Exported(text(epoch)?)));
     }
     meta(tx, META_EPOCH).await?.map(|epoch| Ok(Found::Serves(text(epoch)?))).transpose()
-}
-
-/// Brings the tables to [`SCHEMA`]; gives the version that they have now.
-async fn migrate(tx: &mut Tx) -> Result<u32, Failure> {
-    tx.script(MIGRATIONS_TABLE.to_owned()).await?;
-    let version = "SELECT CAST(COALESCE(MAX(version), 0) AS UNSIGNED) FROM im_migration";
-    let version: Option<(u32,)> = tx.one(sqlx::query(version)).await?;
-    let mut version = version.map_or(0, |(version,)| version);
-    for migration in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(usize::MAX)) {
-        tx.script((*migration).to_owned()).await?;
-        version += 1;
-        tx.change(sqlx::query("INSERT INTO im_migration (version) VALUES (?)").bind(version))
-            .await?;
-    }
-    Ok(version)
 }
 
 /// 32 lower-case hex digits.
@@ -221,12 +217,9 @@ pub(super) const META_EXPORTED: &str = "exported";
 /// While an import has not ended, or was not compared.
 pub(super) const META_IMPORTING: &str = "importing";
 pub(super) const META_KEY_CHECK: &str = "key_check";
-/// What leads from version n to n + 1 is at n.
-const MIGRATIONS: [&str; SCHEMA as usize] = [include_str!("migrations/1.sql")];
-const MIGRATIONS_TABLE: &str = "CREATE TABLE IF NOT EXISTS im_migration (\
-     version INT UNSIGNED NOT NULL PRIMARY KEY, \
-     applied_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP\
-     ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin";
-/// How long a node waits for another one's migration, which may copy a large table; the attempt
-/// ends before and is made again.
+const LOCKED: &str = "the database is locked: another process brings its tables up to date, \
+     exports or imports it";
+/// How long one question for the lock waits.
 const LOCK_SECONDS: u32 = 10;
+/// An index over hundreds of millions of rows takes minutes.
+const MIGRATION_MAX: Duration = Duration::from_secs(3600);
