@@ -220,6 +220,6 @@ pub(super) const META_KEY_CHECK: &str = "key_check";
 const LOCKED: &str = "the database is locked: another process brings its tables up to date, \
      exports or imports it";
 /// How long one question for the lock waits.
-const LOCK_SECONDS: u32 = 10;
+const LOCK_SECONDS: u32 = 3;
 /// An index over hundreds of millions of rows takes minutes.
 const MIGRATION_MAX: Duration = Duration::from_secs(3600);

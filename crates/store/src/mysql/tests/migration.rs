@@ -89,7 +89,8 @@ async fn a_migration_gives_way_and_bears_to_be_killed() {
     backup.execute("START TRANSACTION").await.unwrap();
     backup.execute("SELECT * FROM im_file").await.unwrap();
     let hasty = Options { patience: Duration::ZERO, ..database.options() };
-    let refused = Mysql::open(hasty).await.err();
+    let opening = tokio::time::timeout(Duration::from_secs(30), Mysql::open(hasty));
+    let refused = opening.await.expect("it gives way").err();
     let why = match &refused {
         Some(OpenError::Store(StoreError::Unavailable(why))) => why,
         other => panic!("{other:?}"),
