@@ -11,6 +11,8 @@
 //! comes back after a crash in the middle of an upgrade. What takes something away from old
 //! programs waits for a later version, when none of them is left.
 
+use std::collections::HashSet;
+
 use super::failure::Failure;
 use super::tx::Tx;
 
@@ -46,14 +48,10 @@ impl Tables {
 /// `Again` also when another client keeps a table for longer than a migration may make others wait.
 pub(super) async fn run(tx: &mut Tx) -> Result<Tables, Failure> {
     tx.script(format!("{TABLE}; SET SESSION lock_wait_timeout = {LOCK_WAIT_SECONDS}")).await?;
-    // Version 1 did not know that column; its rows are of a version that is for itself.
-    let column = "SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE \
-                  TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'im_migration' \
-                  AND COLUMN_NAME = 'oldest'";
-    if tx.script(column.to_owned()).await?.iter().all(Vec::is_empty) {
+    if !columns(tx).await?.contains(OLDEST) {
         tx.script("ALTER TABLE im_migration ADD COLUMN oldest INT UNSIGNED NULL".into()).await?;
     }
-    let mut tables = tables(tx).await?;
+    let mut tables = tables(tx, OLDEST).await?;
     let known = usize::try_from(tables.version).unwrap_or(usize::MAX);
     for migration in MIGRATIONS.iter().skip(known) {
         let version = tables.version + 1;
@@ -67,14 +65,31 @@ pub(super) async fn run(tx: &mut Tx) -> Result<Tables, Failure> {
     Ok(tables)
 }
 
-/// What the tables are; those of `im_migration` are there.
-async fn tables(tx: &mut Tx) -> Result<Tables, Failure> {
+/// What the tables are; `None` where there are none. Changes nothing.
+pub(super) async fn look(tx: &mut Tx) -> Result<Option<Tables>, Failure> {
+    let columns = columns(tx).await?;
+    if columns.is_empty() {
+        return Ok(None);
+    }
+    let oldest = if columns.contains(OLDEST) { OLDEST } else { "NULL" };
+    Ok(Some(tables(tx, oldest).await?).filter(|tables| tables.version > 0))
+}
+
+/// Of `im_migration`; none when there is no such table.
+async fn columns(tx: &mut Tx) -> Result<HashSet<String>, Failure> {
+    let columns = "SELECT CAST(COLUMN_NAME AS CHAR) FROM information_schema.COLUMNS \
+                   WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'im_migration'";
+    let columns: Vec<(String,)> = tx.select(columns.to_owned()).await?;
+    Ok(columns.into_iter().map(|(name,)| name).collect())
+}
+
+async fn tables(tx: &mut Tx, oldest: &str) -> Result<Tables, Failure> {
     // A version that says nothing is for its own programs only.
-    let versions = "SELECT CAST(COALESCE(MAX(version), 0) AS UNSIGNED), \
-                    CAST(COALESCE(MAX(COALESCE(oldest, version)), 0) AS UNSIGNED) \
-                    FROM im_migration";
-    let row = tx.one::<(u32, u32)>(sqlx::query(versions)).await?;
-    let (version, oldest) = row.unwrap_or_default();
+    let versions = format!(
+        "SELECT CAST(COALESCE(MAX(version), 0) AS UNSIGNED), \
+         CAST(COALESCE(MAX(COALESCE({oldest}, version)), 0) AS UNSIGNED) FROM im_migration"
+    );
+    let (version, oldest) = tx.select::<(u32, u32)>(versions).await?.pop().unwrap_or_default();
     Ok(Tables { version, oldest })
 }
 
@@ -99,5 +114,7 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS im_migration (\
      applied_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, \
      oldest INT UNSIGNED NULL\
      ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin";
+/// The column that version 1 did not know.
+const OLDEST: &str = "oldest";
 /// A migration that waits for a table makes all others wait for it, too: it gives way.
 const LOCK_WAIT_SECONDS: u32 = 2;

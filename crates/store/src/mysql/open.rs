@@ -10,7 +10,7 @@ use sqlx::ConnectOptions as _;
 use sqlx::mysql::MySqlConnectOptions;
 
 use super::failure::{Failure, Tries, in_time};
-use super::migration::{self, SCHEMA};
+use super::migration::{self, SCHEMA, Tables};
 use super::pool::Pool;
 use super::tx::{Mode, Tx};
 use super::{Counters, Inner, Mysql, Options, server};
@@ -63,16 +63,13 @@ impl Mysql {
         let pool = Arc::new(Pool::new(connect, options.connections_max, options.weak_durability));
         let mut tries = Tries::new(options.patience, None);
         let found = loop {
-            if let Some(end) = tries.end_within(MIGRATION_MAX, start(&pool)).await {
+            // In a box of its own: who opens a store is deep in other futures, rustc counts.
+            let start = Box::pin(start(&pool));
+            if let Some(end) = tries.end_within(MIGRATION_MAX, start).await {
                 break end?;
             }
         };
-        let epoch = match found {
-            Found::Serves(epoch) => epoch,
-            Found::Exported(_) => return Err(OpenError::Exported),
-            Found::Unfinished => return Err(OpenError::Unfinished),
-            Found::Newer(found) => return Err(OpenError::NewerSchema { found }),
-        };
+        let epoch = found.epoch()?;
         let store = Inner {
             pool,
             epoch: epoch.into(),
@@ -98,6 +95,18 @@ pub(super) enum Found {
     Newer(u32),
 }
 
+impl Found {
+    /// Of a store that serves.
+    fn epoch(self) -> Result<String, OpenError> {
+        match self {
+            Self::Serves(epoch) => Ok(epoch),
+            Self::Exported(_) => Err(OpenError::Exported),
+            Self::Unfinished => Err(OpenError::Unfinished),
+            Self::Newer(found) => Err(OpenError::NewerSchema { found }),
+        }
+    }
+}
+
 /// Connects to a server and changes nothing; gives its version and what an operator should know.
 ///
 /// # Errors
@@ -105,9 +114,20 @@ pub(super) enum Found {
 pub async fn check(options: &Options) -> Result<(String, Option<&'static str>), OpenError> {
     let connect = connect_options(options)?;
     let mut tries = Tries::new(options.patience, None);
+    let pool = Arc::new(Pool::new(connect.clone(), 1, options.weak_durability));
     loop {
-        if let Some(end) = tries.end(server::connect(&connect, options.weak_durability)).await {
-            let (_, server) = end?;
+        let looked = async {
+            let (_, server) = server::connect(&connect, options.weak_durability).await?;
+            let mut tx = Tx::new(pool.take().await?, Mode::Single);
+            let found = match migration::look(&mut tx).await? {
+                Some(tables) => found(&mut tx, tables).await?,
+                None => None,
+            };
+            Ok((server, found))
+        };
+        if let Some(end) = tries.end(looked).await {
+            let (server, found) = end?;
+            found.map(Found::epoch).transpose()?;
             let doubt = server.doubt();
             return Ok((server.version, doubt));
         }
@@ -138,10 +158,7 @@ async fn start(pool: &Arc<Pool>) -> Result<Found, Failure> {
         tracing::info!("the start waits: {LOCKED}");
     };
     let tables = migration::run(&mut tx).await?;
-    if !tables.serve(SCHEMA) {
-        return Ok(Found::Newer(tables.version));
-    }
-    match look(&mut tx).await? {
+    match found(&mut tx, tables).await? {
         None => {
             let epoch = claim(&mut tx, META_EPOCH, new_epoch().as_bytes()).await?;
             Ok(Found::Serves(text(epoch)?))
@@ -176,8 +193,12 @@ async fn try_lock(pool: &Arc<Pool>) -> Result<Option<Tx>, Failure> {
     Ok((locked == Some((1,))).then_some(tx))
 }
 
-/// What tables that are there hold, `None` when that has no epoch yet.
-pub(super) async fn look(tx: &mut Tx) -> Result<Option<Found>, Failure> {
+/// What tables hold for who serves from them, `None` when that has no epoch yet.
+async fn found(tx: &mut Tx, tables: Tables) -> Result<Option<Found>, Failure> {
+    if tables.serve(SCHEMA) { look(tx).await } else { Ok(Some(Found::Newer(tables.version))) }
+}
+
+async fn look(tx: &mut Tx) -> Result<Option<Found>, Failure> {
     if meta(tx, META_IMPORTING).await?.is_some() {
         return Ok(Some(Found::Unfinished));
     }

@@ -9,7 +9,7 @@ use super::Database;
 use super::again::wait_for_one_at;
 use crate::contract::World;
 use crate::dump::{Error, Place};
-use crate::mysql::{Mysql, OpenError, Options, SCHEMA};
+use crate::mysql::{Mysql, OpenError, Options, SCHEMA, check};
 use crate::{CreateFile, NewFile, Store as _, StoreError};
 
 /// A database as a program of version 1 leaves it, with an epoch.
@@ -53,6 +53,8 @@ async fn is_up_to_date(hand: &mut MySqlConnection) -> bool {
 async fn nodes_that_start_at_once_bring_old_tables_up_to_date_once() {
     let Some(database) = Database::new() else { return };
     let mut hand = version_1(&database).await;
+    check(&database.options()).await.unwrap();
+    assert_eq!(index(&mut hand).await, [""; 0], "to look changes nothing");
     let nodes: Vec<_> = (0..4).map(|_| tokio::spawn(Mysql::open(database.options()))).collect();
     for node in nodes {
         let meta = node.await.unwrap().unwrap().meta().await.unwrap();
@@ -140,6 +142,8 @@ async fn newer_tables_serve_those_that_they_are_for() {
         hand.execute(AssertSqlSafe(change)).await.unwrap();
         let refused = Mysql::open(database.options()).await.err();
         assert!(matches!(refused, Some(OpenError::NewerSchema { found: 7 })), "{refused:?}");
+        let told = check(&database.options()).await;
+        assert!(matches!(told, Err(OpenError::NewerSchema { found: 7 })), "{told:?}");
     }
     // One that is for this program does not open what a later one closed to it.
     hand.execute("INSERT INTO im_migration (version, oldest) VALUES (8, 1)").await.unwrap();

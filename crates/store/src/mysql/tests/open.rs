@@ -35,9 +35,8 @@ async fn a_node_waits_while_another_one_migrates() {
     let hasty = Options { patience: Duration::ZERO, ..database.options() };
     let opening = tokio::spawn(Mysql::open(hasty));
     let first = wait_for_one_at("%GET_LOCK(%", &database, &mut hand).await;
-    let asks_again = async {
-        while wait_for_one_at("%GET_LOCK(%", &database, &mut hand).await == first {}
-    };
+    let asks_again =
+        async { while wait_for_one_at("%GET_LOCK(%", &database, &mut hand).await == first {} };
     tokio::time::timeout(Duration::from_secs(30), asks_again).await.expect("it asks again");
     let tables = hand.fetch_all("SHOW TABLES").await.unwrap();
     assert!(tables.is_empty() && !opening.is_finished(), "it has not begun");
