@@ -3,8 +3,10 @@
 CARGO ?= cargo
 DATA  ?= data
 SEEDS ?= 20000
+# A commit to upgrade from, another one than the last with a migration less.
+OLD   ?=
 
-.PHONY: run build cluster dist test faults torture torture-cluster simulate fuzz third-party mutants bench clean
+.PHONY: run build cluster dist test faults upgrade torture torture-cluster simulate fuzz third-party mutants bench clean
 
 ## Build Anser and start it on ./data: make run
 run:
@@ -37,6 +39,10 @@ fuzz:
 ## Test suites that others wrote, installed from public packages: make third-party
 third-party:
 	CARGO="$(CARGO)" ci/third-party.sh
+
+## A rolling upgrade of a cluster under load, from the binary of the schema before: make upgrade
+upgrade: build
+	CARGO="$(CARGO)" ci/upgrade.sh $(OLD)
 
 ## The full torture, 20 seeds of a minute with every fault; wants root and an idle machine
 torture: build

@@ -13,52 +13,27 @@ umask 077
 folder=$(realpath -m "${1:-data/cluster}")
 anser=${ANSER:-$PWD/target/release/anser}
 services=$folder/services
-mkdir -p "$services" "$folder/logs"
+mkdir -p "$services"
 # Another one is never used: what is in it would be served.
 unset ANSER_TEST_MYSQL_URL ANSER_TEST_AMQP_URL ANSER_TEST_REDIS_URL
 . ci/services.sh
-node_pids=()
+. ci/nodes.sh
 
 stop() {
     trap - EXIT
     echo "== stopping"
-    # Who hands over stops before who takes.
-    local pid
-    for pid in "${node_pids[@]}"; do
-        kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
-    done
+    stop_nodes
     end_services
 }
 trap stop EXIT
 trap 'exit 130' INT TERM
 
 node() { # NAME ROLE OPTIONS...
-    local name=$1 role=$2 data=$folder/$1
-    shift 2
-    mkdir -p "$data"
-    cp -rn "$folder/secrets" "$data/"
-    ANSER_NODE__NAME=$name "$anser" serve --data-dir "$data" --roles "$role" "$@" \
-        >"$folder/logs/$name.out" 2>>"$folder/logs/$name.log" &
-    local pid=$! tries
-    node_pids=("$pid" "${node_pids[@]}")
-    for ((tries = 0; tries < 300; tries++)); do
-        grep -qsx ready "$folder/logs/$name.out" && return
-        kill -0 "$pid" 2>/dev/null || break
-        sleep 0.1
-    done
-    echo "== $name does not start"
-    cat "$folder/logs/$name.log"
-    exit 1
+    start_node "$anser" "$@" || exit 1
 }
 
 start_services || exit 1
-mariadb-admin --no-defaults --socket="$services/mysql.sock" --user=root create anser 2>/dev/null
-[ -e "$folder/secrets/cluster.key" ] || "$anser" init --cluster --data-dir "$folder" >/dev/null || exit 1
-
-export ANSER_STORE__URL=$ANSER_TEST_MYSQL_URL/anser
-export ANSER_QUEUE__URL=$ANSER_TEST_AMQP_URL
-export ANSER_PRESENCE__URL=$ANSER_TEST_REDIS_URL
-export ANSER_FILES__SHARED=true ANSER_FILES__PATH=$folder/files
+prepare_nodes "$anser" || exit 1
 node transfer-1 transfer --ops-listen 127.0.0.1:7404
 node transfer-2 transfer --ops-listen 127.0.0.1:7405
 node connector-1 connector --connector-listen 127.0.0.1:7400 --link-listen 127.0.0.1:7403 \
@@ -82,7 +57,7 @@ Chat in two other terminals, each by another api:
 Look at the nodes, and take one away:
     ANSER_PRESENCE__URL=$ANSER_PRESENCE__URL ANSER_STORE__URL=$ANSER_STORE__URL \\
         $anser node list --data-dir $folder
-    kill ${node_pids[-1]}   (transfer-1)
+    kill ${node_pids[transfer-1]}   (transfer-1)
 REST documentation: http://127.0.0.1:7401/docs
 Ctrl-C stops all of it; the data stays.
 TEXT

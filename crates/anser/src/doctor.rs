@@ -2,15 +2,21 @@
 
 mod cluster;
 
-use std::{fmt, fs, net::TcpListener, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{
+    fmt, fs,
+    net::TcpListener,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::Path,
+};
 
 use anser_client::proto::rest::admin::Status;
 use anser_server::{
     config::{Config, Registration, ServiceUrl},
+    node,
     secrets::{self, Secrets},
 };
-use anser_store::mysql;
-use rustix::process::{Resource, getrlimit};
+use anser_store::{embedded, mysql};
+use rustix::process::{Resource, geteuid, getrlimit};
 use serde_json::json;
 
 use crate::{
@@ -100,11 +106,12 @@ async fn check(config: &Config, global: &Global, findings: &mut Vec<Finding>) {
         None => {
             findings.push(filesystem(data_dir));
             findings.push(free_space(config));
+            findings.extend(folder(data_dir));
         }
     }
     cluster::check(config, findings).await;
     findings.push(master_key(data_dir));
-    findings.push(exported(data_dir));
+    findings.push(key_copy(data_dir));
     findings.push(file_limit());
     server(config, global, findings).await;
 }
@@ -154,10 +161,37 @@ async fn store(url: &ServiceUrl) -> Finding {
     match mysql::check(&mysql::Options::new(url.reveal())).await {
         Ok((version, None)) => ok(what, version),
         Ok((version, Some(doubt))) => warn(what, version, doubt),
+        Err(mysql::OpenError::Exported) => exported("in this database"),
         Err(error) => {
             fail(what, error.to_string(), "see store.url, and the settings of that server")
         }
     }
+}
+
+/// The database in the data folder, when no server has it open.
+fn folder(data_dir: &Path) -> Option<Finding> {
+    let (what, path) = ("store", node::database(data_dir));
+    // What root makes while it looks the server's user could not open any more.
+    if fs::metadata(&path).ok()?.uid() != geteuid().as_raw() {
+        let text = format!("{} belongs to another user, so it was not opened", path.display());
+        return Some(warn(what, text, "run as the user that the server runs as"));
+    }
+    match embedded::check(&path) {
+        Ok(true) => Some(ok(what, "it opens")),
+        Ok(false) => None,
+        Err(embedded::OpenError::Locked(_)) => Some(ok(what, "a server has it open")),
+        Err(embedded::OpenError::Exported(path)) => {
+            Some(exported(&format!("in {}", path.display())))
+        }
+        Err(error) => Some(fail(what, error.to_string(), "see the log of `anser serve`")),
+    }
+}
+
+fn exported(place: &str) -> Finding {
+    let text = format!("the store {place} was exported and serves no more");
+    let hint = "serve from the store that it was imported to, where its clients belong; or let \
+                this one be a history of its own, with a reset of every device: anser new-epoch";
+    fail("store", text, hint)
 }
 
 fn filesystem(data_dir: &Path) -> Finding {
@@ -206,7 +240,7 @@ fn master_key(data_dir: &Path) -> Finding {
     }
 }
 
-fn exported(data_dir: &Path) -> Finding {
+fn key_copy(data_dir: &Path) -> Finding {
     let what = "key copy";
     if data_dir.join(EXPORTED_MARK).exists() {
         return ok(what, "the master key was exported");

@@ -36,7 +36,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use backup::restore;
 pub(crate) use dump::{export, import, new_epoch};
-pub use open::{OpenError, SCHEMA};
+pub use open::{OpenError, SCHEMA, check};
 
 use crate::apply::Limits;
 use crate::{Result, StoreError};

@@ -19,6 +19,7 @@ mod greet;
 mod hot;
 mod lists;
 mod load;
+mod migration;
 mod open;
 mod pool;
 mod prune;
@@ -36,7 +37,8 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 pub(crate) use dump::{export, import, new_epoch};
-pub use open::{OpenError, SCHEMA, check};
+pub use migration::SCHEMA;
+pub use open::{OpenError, check};
 
 use crate::apply::Limits;
 use failure::{Failure, Tries};

@@ -31,6 +31,19 @@ fn ended(ran: &Output, status: i32) -> String {
     String::from_utf8_lossy(&ran.stdout).into_owned() + &told
 }
 
+/// What `anser doctor` says of the store, and of what to do.
+async fn doctor(data_dir: &Path, url: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_anser"));
+    command.arg("doctor").arg("--data-dir").arg(data_dir).env("ANSER_STORE__URL", url);
+    if !url.is_empty() {
+        command.env("ANSER_FILES__SHARED", "true").env("ANSER_FILES__PATH", data_dir.join("files"));
+    }
+    let ran = command.kill_on_drop(true).output().await.expect("it runs");
+    let told = String::from_utf8_lossy(&ran.stdout).into_owned();
+    let mut lines = told.lines().skip_while(|line| !line.contains(" store: "));
+    lines.by_ref().take(2).collect::<Vec<_>>().join(" ")
+}
+
 /// A line of what was told, which is the same where the data is.
 fn hash(told: &str) -> String {
     let line = told.lines().find(|line| line.trim_start().starts_with("sha256"));
@@ -142,6 +155,9 @@ async fn clients_go_on_where_they_were_on_mysql_and_back() {
     let exported = ended(&anser(&data_dir, &["export", second, "--store", &url]).await, 0);
     let fenced = ended(&anser(&data_dir, &["serve"]).await, 78);
     assert!(fenced.contains("was exported"), "the folder of before: {fenced}");
+    let told = doctor(&data_dir, &url).await;
+    assert!(told.starts_with("FAIL store: the store in this database was exported"), "{told}");
+    assert!(told.contains("-> ") && told.contains("anser new-epoch"), "{told}");
     let full = ended(&anser(&data_dir, &["import", second]).await, 1);
     assert!(full.contains("is not empty"), "{full}");
     std::fs::rename(data_dir.join("db"), server.folder().join("old")).expect("moved away");
@@ -164,12 +180,19 @@ async fn an_exported_server_serves_again_only_as_another_history() {
     let (alice, bob, chat) = server.friends().await;
     let (mut talk, resets) = Talk::begin(&server, &alice, &bob, chat).await;
     let (data_dir, dump) = (server.data_dir(), server.folder().join("dump"));
+    let told = doctor(&data_dir, "").await;
+    assert!(told.starts_with("OK   store: a server has it open"), "{told}");
     assert!(server.terminate().await.success());
     ended(&anser(&data_dir, &["export", text(&dump)]).await, 0);
     ended(&anser(&data_dir, &["export", text(&dump)]).await, 1);
     ended(&anser(&data_dir, &["serve"]).await, 78);
+    let told = doctor(&data_dir, "").await;
+    assert!(told.starts_with("FAIL store: the store in /"), "{told}");
+    assert!(told.contains("was exported") && told.contains("anser new-epoch"), "{told}");
     let told = ended(&anser(&data_dir, &["new-epoch"]).await, 0);
     assert!(told.contains("reset"), "{told}");
+    let told = doctor(&data_dir, "").await;
+    assert!(told.starts_with("OK   store: it opens"), "{told}");
     server.start_again().await;
     talk.alice.until(|seen| seen.resets > resets[0]).await;
     talk.bob.until(|seen| seen.resets > resets[1]).await;

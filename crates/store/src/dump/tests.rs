@@ -94,7 +94,9 @@ async fn person(world: &World, name: &str, invite: Option<Hash>) -> Person {
 
 /// All that can be read through the verbs, which look things up by rows that no dump holds.
 pub(crate) async fn seen(store: &dyn Store) -> Vec<String> {
-    let mut seen = vec![format!("{:?}", store.meta().await.unwrap())];
+    // The version of the tables is the engine's own.
+    let Meta { epoch, key_check, .. } = store.meta().await.unwrap();
+    let mut seen = vec![format!("{epoch} {key_check:?}")];
     let users = store.users(None, 10_000).await.unwrap();
     for user in &users {
         let id = user.id;

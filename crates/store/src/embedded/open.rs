@@ -101,6 +101,26 @@ pub(super) fn open(path: &Path, memory_bytes: u64) -> Result<Opened, OpenError> 
     Ok(Opened { engine, lock })
 }
 
+/// Looks whether the store of a folder would serve, as a start does; `false` when there is none.
+///
+/// # Errors
+/// [`OpenError`], for which a start would end; `Locked` when a server serves from it.
+pub fn check(path: &Path) -> Result<bool, OpenError> {
+    let exists = |name: &str| {
+        let broken =
+            |error: io::Error| OpenError::Broken { path: path.into(), reason: error.to_string() };
+        path.join(name).try_exists().map_err(broken)
+    };
+    if !exists(FOLDER)? {
+        return if exists(IMPORTED)? { Err(OpenError::Unfinished(path.into())) } else { Ok(false) };
+    }
+    let _lock = lock(path)?;
+    match find(path, FOLDER, 0)?.exported {
+        true => Err(OpenError::Exported(path.into())),
+        false => Ok(true),
+    }
+}
+
 /// Opens the database `name` of a folder that is locked.
 pub(super) fn find(path: &Path, name: &str, memory_bytes: u64) -> Result<Found, OpenError> {
     let broken = |reason: String| OpenError::Broken { path: path.into(), reason };

@@ -5,7 +5,7 @@ use anser_proto::{DeviceId, SessionId, UserId};
 
 use super::accounts;
 use super::failure::Failure;
-use super::script::list;
+use super::script::{bytes, list};
 use super::tx::Tx;
 use crate::{Device, Devices, Hash, NewDevice, TokenOwner};
 
@@ -77,28 +77,36 @@ pub(super) async fn revoke(
     which: Devices,
 ) -> Result<Vec<DeviceId>, Failure> {
     accounts::lock(tx, &[user]).await?;
-    let rows = format!("SELECT device FROM im_device_session WHERE user = {}", user.0);
-    let rows: Vec<(u64,)> = tx.select(rows).await?;
-    let ends = |device: &DeviceId| match which {
+    let rows = format!("SELECT device, token_hash FROM im_device_session WHERE user = {}", user.0);
+    let mut rows: Vec<(u64, Vec<u8>)> = tx.select(rows).await?;
+    rows.retain(|(device, _)| match which {
         Devices::All => true,
-        Devices::AllBut(kept) => *device != kept,
-        Devices::One(one) => *device == one,
-    };
-    let ended: Vec<_> = rows.into_iter().map(|(id,)| DeviceId(id)).filter(ends).collect();
-    if ended.is_empty() {
-        return Ok(ended);
+        Devices::AllBut(kept) => *device != kept.0,
+        Devices::One(one) => *device == one.0,
+    });
+    if rows.is_empty() {
+        return Ok(Vec::new());
     }
-    let (user, devices) = (user.0, list(ended.iter().map(|device| device.0)));
-    let those = format!("WHERE user = {user} AND device IN ({devices})");
+    tx.script(end(user, &rows)).await?;
+    Ok(rows.into_iter().map(|(device, _)| DeviceId(device)).collect())
+}
+
+/// The statements that end devices of a user, each given with the hash of its token.
+fn end(user: UserId, rows: &[(u64, Vec<u8>)]) -> String {
+    let devices = list(rows.iter().map(|row| row.0));
+    let those = format!("WHERE user = {} AND device IN ({devices})", user.0);
+    let mut tokens = String::new();
+    for (at, (_, hash)) in rows.iter().enumerate() {
+        tokens.push_str(if at > 0 { "," } else { "" });
+        bytes(&mut tokens, hash);
+    }
     // The device first, as in the order of all locks: what it still has under way comes before.
-    let changes = format!(
+    // Tokens by their hashes: for a subquery MariaDB would read, and lock, those of all users.
+    format!(
         "DELETE FROM im_device {those}; \
-         DELETE FROM im_token WHERE token_hash IN \
-             (SELECT token_hash FROM im_device_session {those}); \
+         DELETE FROM im_token WHERE token_hash IN ({tokens}); \
          DELETE FROM im_device_session {those}"
-    );
-    tx.script(changes).await?;
-    Ok(ended)
+    )
 }
 
 pub(super) async fn token(tx: &mut Tx, hash: &Hash) -> Result<Option<TokenOwner>, Failure> {

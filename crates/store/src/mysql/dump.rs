@@ -94,7 +94,7 @@ async fn alone(options: &Options) -> Result<(Tx, Option<Found>)> {
             break end?;
         }
     };
-    let found = open::prepare(&mut tx).await?;
+    let found = open::prepare_whole(&mut tx).await?;
     let until = Instant::now() + options.patience;
     loop {
         let others = "SELECT CAST(COUNT(*) AS UNSIGNED) FROM information_schema.PROCESSLIST \

@@ -97,11 +97,16 @@ impl<'a> Tries<'a> {
         &mut self,
         attempt: impl Future<Output = Result<T, Failure>>,
     ) -> Option<Result<T>> {
-        let tried = tokio::time::timeout(ATTEMPT_MAX, attempt).await;
-        let tried = tried.unwrap_or_else(|_| {
-            Err(Failure::Again(format!("no answer within {} s", ATTEMPT_MAX.as_secs())))
-        });
-        let why = match tried {
+        self.end_within(ATTEMPT_MAX, attempt).await
+    }
+
+    /// The same, for what may take longer.
+    pub(super) async fn end_within<T>(
+        &mut self,
+        limit: Duration,
+        attempt: impl Future<Output = Result<T, Failure>>,
+    ) -> Option<Result<T>> {
+        let why = match within(limit, attempt).await {
             Ok(done) => return Some(Ok(done)),
             Err(Failure::Store(error)) => return Some(Err(error)),
             Err(Failure::Duplicate(why)) => {
@@ -124,6 +129,21 @@ impl<'a> Tries<'a> {
         tokio::time::sleep(pause(self.count)).await;
         None
     }
+}
+
+/// One attempt, ended when the server is silent for too long.
+pub(super) async fn in_time<T>(
+    attempt: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    within(ATTEMPT_MAX, attempt).await
+}
+
+async fn within<T>(
+    limit: Duration,
+    attempt: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let tried = tokio::time::timeout(limit, attempt).await;
+    tried.unwrap_or_else(|_| Err(Failure::Again(format!("no answer within {} s", limit.as_secs()))))
 }
 
 /// Random, so that two that were in each other's way part; longer when that did not help.

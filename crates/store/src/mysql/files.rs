@@ -19,11 +19,7 @@ pub(super) async fn create(tx: &mut Tx, new: NewFile) -> Result<CreateFile, Fail
     if tx.one::<(u8,)>(member).await?.is_none() {
         return Ok(CreateFile::Refused(Code::NotMember));
     }
-    let used = format!(
-        "SELECT CAST(COALESCE(SUM(size), 0) AS UNSIGNED) FROM im_file WHERE owner = {}",
-        new.owner.0
-    );
-    let used = tx.select::<(u64,)>(used).await?.pop().map_or(0, |(used,)| used);
+    let used = tx.select::<(u64,)>(used_by(new.owner)).await?.pop().map_or(0, |(used,)| used);
     if used.saturating_add(new.size) > new.user_bytes_max {
         return Ok(CreateFile::Refused(Code::QuotaExceeded));
     }
@@ -40,6 +36,12 @@ pub(super) async fn create(tx: &mut Tx, new: NewFile) -> Result<CreateFile, Fail
     files_into(&mut script, &[file]);
     tx.write(script).await?;
     Ok(CreateFile::Created(file))
+}
+
+/// The statement that tells how much a user's files take.
+pub(super) fn used_by(owner: UserId) -> String {
+    let size = "CAST(COALESCE(SUM(size), 0) AS UNSIGNED)";
+    format!("SELECT {size} FROM im_file WHERE owner = {}", owner.0)
 }
 
 async fn fresh_id(tx: &mut Tx) -> Result<FileId, Failure> {

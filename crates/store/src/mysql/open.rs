@@ -1,25 +1,21 @@
-//! Opening: the URL, the tables and their version, the epoch.
+//! Opening: the URL, the lock of who brings the tables up to date, the epoch.
 //!
-//! Each version of the tables has one file of statements, which are run once, under a lock of the
-//! server's: several nodes may start at once. The server commits each statement that makes a table
-//! by itself, so a migration may have been cut in two; its statements must bear to be run again.
-//! Versions only go up. A node of the version before may still run meanwhile.
+//! What is done under that lock is in `migration.rs`.
 
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::ConnectOptions as _;
 use sqlx::mysql::MySqlConnectOptions;
 
-use super::failure::{Failure, Tries};
+use super::failure::{Failure, Tries, in_time};
+use super::migration::{self, SCHEMA, Tables};
 use super::pool::Pool;
 use super::tx::{Mode, Tx};
 use super::{Counters, Inner, Mysql, Options, server};
 use crate::StoreError;
 use crate::apply::Limits;
-
-/// Version of the tables that this code writes.
-pub const SCHEMA: u32 = 1;
 
 /// Why a store does not open.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +23,7 @@ pub enum OpenError {
     /// The URL does not make sense. What it says is not told: it holds a password.
     #[error("the URL of the store is not of the form mysql://user:password@host:port/database")]
     Url,
-    /// A newer version wrote the tables.
+    /// A newer version wrote the tables, and they are no longer for this one.
     #[error(
         "the database has schema version {found}, this program knows versions up to {SCHEMA}; use \
          the newer program that wrote it"
@@ -55,25 +51,25 @@ pub enum OpenError {
 
 impl Mysql {
     /// Opens the store of a database, and makes its tables with a new epoch when there are none.
+    /// Older tables are brought up to date; that, and waiting for another process that does it, may
+    /// take an hour.
     ///
     /// # Errors
     /// [`OpenError`] when the server is not to be reached within the patience of `options`, is too
-    /// old, or answers before data is on its disk; when a newer version wrote the database.
+    /// old, or answers before data is on its disk; when the tables are of a newer version that this
+    /// one may not serve from.
     pub async fn open(options: Options) -> Result<Self, OpenError> {
         let connect = connect_options(&options)?;
         let pool = Arc::new(Pool::new(connect, options.connections_max, options.weak_durability));
         let mut tries = Tries::new(options.patience, None);
         let found = loop {
-            if let Some(end) = tries.end(start(&pool)).await {
+            // In a box of its own: who opens a store is deep in other futures, rustc counts.
+            let start = Box::pin(start(&pool));
+            if let Some(end) = tries.end_within(MIGRATION_MAX, start).await {
                 break end?;
             }
         };
-        let epoch = match found {
-            Found::Serves(epoch) => epoch,
-            Found::Exported(_) => return Err(OpenError::Exported),
-            Found::Unfinished => return Err(OpenError::Unfinished),
-            Found::Newer(found) => return Err(OpenError::NewerSchema { found }),
-        };
+        let epoch = found.epoch()?;
         let store = Inner {
             pool,
             epoch: epoch.into(),
@@ -99,6 +95,18 @@ pub(super) enum Found {
     Newer(u32),
 }
 
+impl Found {
+    /// Of a store that serves.
+    fn epoch(self) -> Result<String, OpenError> {
+        match self {
+            Self::Serves(epoch) => Ok(epoch),
+            Self::Exported(_) => Err(OpenError::Exported),
+            Self::Unfinished => Err(OpenError::Unfinished),
+            Self::Newer(found) => Err(OpenError::NewerSchema { found }),
+        }
+    }
+}
+
 /// Connects to a server and changes nothing; gives its version and what an operator should know.
 ///
 /// # Errors
@@ -106,9 +114,20 @@ pub(super) enum Found {
 pub async fn check(options: &Options) -> Result<(String, Option<&'static str>), OpenError> {
     let connect = connect_options(options)?;
     let mut tries = Tries::new(options.patience, None);
+    let pool = Arc::new(Pool::new(connect.clone(), 1, options.weak_durability));
     loop {
-        if let Some(end) = tries.end(server::connect(&connect, options.weak_durability)).await {
-            let (_, server) = end?;
+        let looked = async {
+            let (_, server) = server::connect(&connect, options.weak_durability).await?;
+            let mut tx = Tx::new(pool.take().await?, Mode::Single);
+            let found = match migration::look(&mut tx).await? {
+                Some(tables) => found(&mut tx, tables).await?,
+                None => None,
+            };
+            Ok((server, found))
+        };
+        if let Some(end) = tries.end(looked).await {
+            let (server, found) = end?;
+            found.map(Found::epoch).transpose()?;
             let doubt = server.doubt();
             return Ok((server.version, doubt));
         }
@@ -132,8 +151,14 @@ pub(super) fn connect_options(options: &Options) -> Result<MySqlConnectOptions, 
 
 /// Brings the tables up to date, and mints the epoch of a store that is new.
 async fn start(pool: &Arc<Pool>) -> Result<Found, Failure> {
-    let mut tx = lock(pool).await?;
-    match prepare(&mut tx).await? {
+    let mut tx = loop {
+        if let Some(tx) = in_time(try_lock(pool)).await? {
+            break tx;
+        }
+        tracing::info!("the start waits: {LOCKED}");
+    };
+    let tables = migration::run(&mut tx).await?;
+    match found(&mut tx, tables).await? {
         None => {
             let epoch = claim(&mut tx, META_EPOCH, new_epoch().as_bytes()).await?;
             Ok(Found::Serves(text(epoch)?))
@@ -142,35 +167,43 @@ async fn start(pool: &Arc<Pool>) -> Result<Found, Failure> {
     }
 }
 
+/// For who exports or imports: all of the data, which only a program that knows all tables sees.
+pub(super) async fn prepare_whole(tx: &mut Tx) -> Result<Option<Found>, Failure> {
+    let tables = migration::run(tx).await?;
+    if tables.version > SCHEMA {
+        return Ok(Some(Found::Newer(tables.version)));
+    }
+    look(tx).await
+}
+
 /// A connection that nobody else has who brings tables up to date, mints an epoch, exports or
 /// imports. The lock ends with the connection, so that one is not given back.
 pub(super) async fn lock(pool: &Arc<Pool>) -> Result<Tx, Failure> {
+    try_lock(pool).await?.ok_or_else(|| Failure::Again(LOCKED.into()))
+}
+
+/// The same, or `None` when another process has kept it for [`LOCK_SECONDS`].
+async fn try_lock(pool: &Arc<Pool>) -> Result<Option<Tx>, Failure> {
     let mut tx = Tx::new(pool.take().await?, Mode::Single);
     let locked = sqlx::query("SELECT CAST(COALESCE(GET_LOCK(?, ?), 0) AS UNSIGNED)");
     let name: Option<(String,)> =
         tx.one(sqlx::query("SELECT CONCAT('anser.', MD5(DATABASE()))")).await?;
     let name = name.map(|(name,)| name).unwrap_or_default();
     let locked: Option<(u64,)> = tx.one(locked.bind(name).bind(LOCK_SECONDS)).await?;
-    match locked {
-        Some((1,)) => {
-            // Whoever reads a dump from it, or gives it one, may be slow.
-            tx.script(format!("SET SESSION wait_timeout = {LOCKED_IDLE_SECONDS}")).await?;
-            Ok(tx)
-        }
-        _ => Err(Failure::Again(
-            "the database is locked: another process brings its tables up to date, exports or \
-             imports it"
-                .into(),
-        )),
+    if locked != Some((1,)) {
+        return Ok(None);
     }
+    // Whoever reads a dump from it, or gives it one, may be slow.
+    tx.script(format!("SET SESSION wait_timeout = {LOCKED_IDLE_SECONDS}")).await?;
+    Ok(Some(tx))
 }
 
-/// Brings the tables to [`SCHEMA`]; gives what they hold, `None` when that has no epoch yet.
-pub(super) async fn prepare(tx: &mut Tx) -> Result<Option<Found>, Failure> {
-    let version = migrate(tx).await?;
-    if version > SCHEMA {
-        return Ok(Some(Found::Newer(version)));
-    }
+/// What tables hold for who serves from them, `None` when that has no epoch yet.
+async fn found(tx: &mut Tx, tables: Tables) -> Result<Option<Found>, Failure> {
+    if tables.serve(SCHEMA) { look(tx).await } else { Ok(Some(Found::Newer(tables.version))) }
+}
+
+async fn look(tx: &mut Tx) -> Result<Option<Found>, Failure> {
     if meta(tx, META_IMPORTING).await?.is_some() {
         return Ok(Some(Found::Unfinished));
     }
@@ -178,21 +211,6 @@ pub(super) async fn prepare(tx: &mut Tx) -> Result<Option<Found>, Failure> {
         return Ok(Some(Found::Exported(text(epoch)?)));
     }
     meta(tx, META_EPOCH).await?.map(|epoch| Ok(Found::Serves(text(epoch)?))).transpose()
-}
-
-/// Brings the tables to [`SCHEMA`]; gives the version that they have now.
-async fn migrate(tx: &mut Tx) -> Result<u32, Failure> {
-    tx.script(MIGRATIONS_TABLE.to_owned()).await?;
-    let version = "SELECT CAST(COALESCE(MAX(version), 0) AS UNSIGNED) FROM im_migration";
-    let version: Option<(u32,)> = tx.one(sqlx::query(version)).await?;
-    let mut version = version.map_or(0, |(version,)| version);
-    for migration in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(usize::MAX)) {
-        tx.script((*migration).to_owned()).await?;
-        version += 1;
-        tx.change(sqlx::query("INSERT INTO im_migration (version) VALUES (?)").bind(version))
-            .await?;
-    }
-    Ok(version)
 }
 
 /// 32 lower-case hex digits.
@@ -225,14 +243,11 @@ pub(super) const META_EXPORTED: &str = "exported";
 /// While an import has not ended, or was not compared.
 pub(super) const META_IMPORTING: &str = "importing";
 pub(super) const META_KEY_CHECK: &str = "key_check";
-/// What leads from version n to n + 1 is at n.
-const MIGRATIONS: [&str; SCHEMA as usize] = [include_str!("migrations/1.sql")];
-const MIGRATIONS_TABLE: &str = "CREATE TABLE IF NOT EXISTS im_migration (\
-     version INT UNSIGNED NOT NULL PRIMARY KEY, \
-     applied_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP\
-     ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin";
+const LOCKED: &str = "the database is locked: another process brings its tables up to date, \
+     exports or imports it";
 /// How long the one that has the lock may be silent.
 const LOCKED_IDLE_SECONDS: u64 = 3600;
-/// How long a node waits for another one's migration, which may copy a large table; the attempt
-/// ends before and is made again.
-const LOCK_SECONDS: u32 = 10;
+/// How long one question for the lock waits.
+const LOCK_SECONDS: u32 = 3;
+/// An index over hundreds of millions of rows takes minutes.
+const MIGRATION_MAX: Duration = Duration::from_secs(3600);

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use anser_proto::{ConversationId, DeviceId, FileId, Seq, SessionId, UserId};
 use async_trait::async_trait;
 
-use super::open::{self, META_KEY_CHECK, SCHEMA};
+use super::migration::SCHEMA;
+use super::open::{self, META_KEY_CHECK};
 use super::tx::Mode;
 use super::{
     Mysql, accounts, devices, files, greet, hot, in_transaction, lists, prune, read, relations,

@@ -7,6 +7,7 @@ mod again;
 mod both;
 mod concurrent;
 mod dump;
+mod migration;
 mod open;
 mod proxy;
 

@@ -6,7 +6,7 @@ use super::{Folder, options};
 use crate::contract::{Factory as _, World, fresh_seed};
 use crate::dump::tests::{export, fill, import, seen, works};
 use crate::dump::{Error, Place, Reader};
-use crate::embedded::{Embedded, OpenError};
+use crate::embedded::{Embedded, OpenError, check};
 use crate::{Greeting, Hello};
 
 fn place(folder: &Folder) -> Place {
@@ -40,7 +40,9 @@ async fn what_is_imported_is_what_was_exported() {
 #[tokio::test]
 async fn an_exported_store_serves_no_more_until_it_has_a_new_epoch() {
     let folder = Folder::new();
+    assert!(!check(folder.path()).unwrap(), "there is none");
     let world = World::open(&folder).await;
+    assert!(matches!(check(folder.path()), Err(OpenError::Locked(_))));
     let (alice, _, conversation) = world.friends().await;
     world.commit(vec![alice.send(1, conversation, "honk")]).await;
     let epoch = world.store.meta().await.unwrap().epoch;
@@ -57,8 +59,10 @@ async fn an_exported_store_serves_no_more_until_it_has_a_new_epoch() {
 
     let (dump, _) = export(&place(&folder)).await;
     assert!(matches!(refusal(&folder), Some(OpenError::Exported(_))));
+    assert!(matches!(check(folder.path()), Err(OpenError::Exported(_))));
     assert_eq!(export(&place(&folder)).await.0, dump, "if the first one got lost");
     let new_epoch = place(&folder).new_epoch().await.unwrap();
+    assert!(check(folder.path()).unwrap(), "it serves");
     assert_ne!(new_epoch, epoch);
     let store = folder.open().await;
     assert_eq!(store.meta().await.unwrap().epoch, new_epoch);

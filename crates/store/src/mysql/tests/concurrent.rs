@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use anser_proto::{SessionId, UserId};
+use sqlx::{AssertSqlSafe, Executor as _};
 use tokio::sync::Barrier;
 
 use super::Database;
 use super::again::{LOCKS_INBOXES, messages, sends, wait_for_one_at};
 use crate::contract::{Person, World, by, greet};
-use crate::{Batch, Outcome, Record, Store};
+use crate::mysql::{Mysql, Options};
+use crate::{Batch, Devices, Outcome, Record, Store};
 
 const PEOPLE: usize = 6;
 const ROUNDS: u64 = 20;
@@ -82,8 +85,6 @@ async fn p3_stores_that_write_across_each_other_lose_nothing() {
 /// Two that hold what the other wants: the server undoes one, which is run again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p1_a_deadlock_is_run_again() {
-    use sqlx::{AssertSqlSafe, Executor as _};
-
     let Some(database) = Database::new() else { return };
     let world = World::open(&database).await;
     let (alice, bob, conversation) = world.friends().await;
@@ -160,4 +161,28 @@ async fn p2_a_hello_fences_the_other_store() {
         }
         assert_eq!(world.positions(alice).await.0, outbox_position);
     }
+}
+
+/// Who ends a session reads and locks its token, not those of everybody who logs in.
+#[tokio::test]
+async fn a_revoked_device_waits_for_nobodys_login() {
+    let Some(database) = Database::new() else { return };
+    let world = World::open(&database).await;
+    let (alice, bob) = (world.person().await, world.person().await);
+    let mut hand = database.connect().await;
+    hand.execute("START TRANSACTION").await.unwrap();
+    // By its key, as a login does: else the hand would lock all of them itself.
+    let bobs = "SELECT token_hash FROM im_token WHERE user = ?";
+    let bobs = sqlx::query_as::<_, (Vec<u8>,)>(bobs).bind(bob.user.0);
+    let (bobs,) = bobs.fetch_one(&mut hand).await.unwrap();
+    let login = sqlx::query("SELECT * FROM im_token WHERE token_hash = ? FOR UPDATE").bind(bobs);
+    login.execute(&mut hand).await.unwrap();
+    let options = Options { patience: Duration::ZERO, ..database.options() };
+    let store = Mysql::open(options).await.unwrap();
+    let ended = store.revoke_devices(alice.user, Devices::All).await;
+    assert_eq!(ended.unwrap(), [alice.device], "it waits for no lock");
+    hand.execute("ROLLBACK").await.unwrap();
+    let tokens = "SELECT device FROM im_token";
+    let left: Vec<(u64,)> = sqlx::query_as(tokens).fetch_all(&mut hand).await.unwrap();
+    assert_eq!(left, [(bob.device.0,)]);
 }

@@ -11,7 +11,7 @@ use crate::contract::{Factory as _, World, fresh_seed};
 use crate::dump::tests::{export, fill, import, seen, works};
 use crate::dump::{Error, Place};
 use crate::embedded::tests::Folder;
-use crate::mysql::{Mysql, OpenError, Options};
+use crate::mysql::{Mysql, OpenError, Options, check};
 use crate::{Batch, Greeting, Hello, Store as _, StoreError};
 
 fn place(database: &Database) -> Place {
@@ -77,11 +77,14 @@ async fn an_exported_database_serves_no_more_until_it_has_a_new_epoch() {
     let (dump, _) = export(&place(&database)).await;
     let refused = Mysql::open(database.options()).await.err();
     assert!(matches!(refused, Some(OpenError::Exported)), "{refused:?}");
+    let told = check(&database.options()).await;
+    assert!(matches!(told, Err(OpenError::Exported)), "{told:?}");
     assert_eq!(export(&place(&database)).await.0, dump, "if the first one got lost");
     let again = import(&place(&database), &dump).await;
     assert!(matches!(again, Err(Error::NotEmpty(_))), "{again:?}");
 
     let new_epoch = place(&database).new_epoch().await.unwrap();
+    check(&database.options()).await.unwrap();
     let store = database.open().await;
     assert_eq!(store.meta().await.unwrap().epoch, new_epoch);
     let hello =

@@ -1,14 +1,24 @@
 //! Who does not know the secret rings nothing, and is told nothing.
 
-use futures_util::{FutureExt as _, StreamExt as _, stream};
-use tonic::{Code as Rpc, Status, Streaming};
+use futures_util::{
+    FutureExt as _, StreamExt as _,
+    stream::{self, BoxStream},
+};
+use tokio::{net::TcpListener, sync::mpsc};
+use tonic::{
+    Code as Rpc, Request, Response, Status, Streaming,
+    transport::{Server, server::TcpIncoming},
+};
 
 use super::*;
 use crate::link::grpc::{
     secret::{End, Talk, nonce},
     wire::{
-        Ack, Challenge, FromCaller, FromConnector, Opening, Proof, Rings, from_caller::Kind,
-        from_connector, link_client::LinkClient,
+        Ack, Challenge, FromCaller, FromConnector, Opening, Proof, Ready, Rings,
+        from_caller::Kind,
+        from_connector,
+        link_client::LinkClient,
+        link_server::{Link, LinkServer},
     },
 };
 
@@ -92,6 +102,23 @@ async fn a_proof_is_good_for_one_stream_and_one_end() {
     assert_eq!(connector.bell.told(), []);
 }
 
+/// Who says the connector's own proof of this very stream back has shown nothing.
+#[tokio::test]
+async fn a_proof_that_is_said_back_is_none() {
+    let connector = Connector::new().await;
+    let mut client = LinkClient::connect(format!("http://{}", connector.address)).await.unwrap();
+    let (to, mut said) = mpsc::channel(3);
+    let say = async |kind| to.send(FromCaller { kind: Some(kind) }).await.unwrap();
+    say(opening()).await;
+    let said = stream::poll_fn(move |context| said.poll_recv(context));
+    let mut from = client.ring(said).await.unwrap().into_inner();
+    let proof = challenge(&mut from).await.unwrap().proof;
+    say(Kind::Proof(Proof { proof })).await;
+    say(rings()).await;
+    assert_eq!(from.message().await.unwrap_err().code(), Rpc::Unauthenticated);
+    assert_eq!(connector.bell.told(), []);
+}
+
 #[tokio::test]
 async fn a_connector_of_another_cluster_is_told_nothing() {
     let secret = Secret::new(b"another secret");
@@ -112,4 +139,54 @@ async fn a_connector_of_another_cluster_is_told_nothing() {
         assert!(stranger.missed.notified().now_or_never().is_none(), "it was linked");
         assert_eq!(stranger.bell.told(), []);
     }
+}
+
+/// Knows no secret, lets everybody in, and listens.
+#[derive(Clone)]
+struct Impostor {
+    id: NodeId,
+    heard: Arc<Mutex<Vec<Kind>>>,
+}
+
+#[async_trait]
+impl Link for Impostor {
+    type RingStream = BoxStream<'static, Result<FromConnector, Status>>;
+
+    async fn ring(
+        &self,
+        request: Request<Streaming<FromCaller>>,
+    ) -> Result<Response<Self::RingStream>, Status> {
+        let (mut from, heard) = (request.into_inner(), self.heard.clone());
+        tokio::spawn(async move {
+            while let Ok(Some(said)) = from.message().await {
+                heard.lock().extend(said.kind);
+            }
+        });
+        let (nonce, proof) = (nonce().into(), vec![0; 32].into());
+        let challenge = Challenge { node: self.id.0, nonce, proof };
+        let said =
+            [from_connector::Kind::Challenge(challenge), from_connector::Kind::Ready(Ready {})];
+        let said = said.map(|kind| Ok(FromConnector { kind: Some(kind) }));
+        Ok(Response::new(stream::iter(said).chain(stream::pending()).boxed()))
+    }
+}
+
+/// Who can write to Redis can say that a connector is with them.
+#[tokio::test]
+async fn an_impostor_is_told_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let impostor = Impostor { id: NodeId::random(), heard: Arc::default() };
+    let service = LinkServer::new(impostor.clone());
+    let serving =
+        Server::builder().add_service(service).serve_with_incoming(TcpIncoming::from(listener));
+    let _serving = AbortOnDropHandle::new(tokio::spawn(serving));
+    let own = Connector::new().await;
+    let node = Node { id: impostor.id, ..own.node_behind(&address) };
+    let caller = Caller::new(vec![node, own.node()]);
+    caller.link.deliver(vec![entry(1, 1)], None);
+    until("its own is told", async || own.bell.entries().len() == 1).await;
+    until("it is tried again", async || impostor.heard.lock().len() >= 2).await;
+    let heard = impostor.heard.lock().clone();
+    assert!(heard.iter().all(|said| matches!(said, Kind::Opening(_))), "{heard:?}");
 }
