@@ -2,6 +2,7 @@
 //! receives, opens and checks every message; acks and receipts are on as in daily life.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc,
@@ -156,6 +157,7 @@ async fn measure(
     }
     let before = server.status().await?.store;
     let cpu_before = machine::cpu_us(server.pid());
+    let roles_before = machine::cpu_us_by_role();
     let until = started + Duration::from_secs(options.seconds);
     let bar = spawn_bar(options.seconds, progress.clone());
     let plan = sender::Plan { size: options.size, window: options.window, started, until };
@@ -166,6 +168,7 @@ async fn measure(
     let delivered = progress.delivered.load(Ordering::Relaxed);
     let took = started.elapsed();
     let cpu_us = machine::cpu_us(server.pid()) - cpu_before;
+    let by_role = by_role(&roles_before, delivered);
     let rss = machine::rss_bytes(server.pid());
     let after = server.status().await?.store;
 
@@ -186,12 +189,24 @@ async fn measure(
     report.set("out_of_order", check.out_of_order);
     report.set("messages", total);
     report.set("server_cpu_us_per_message", rounded(cpu_us as f64 / delivered.max(1) as f64));
+    if !by_role.is_empty() && !server.is_own() {
+        report.set("server_cpu_us_per_message_by_role", json!(by_role));
+    }
     report.set("server_rss_bytes", rss);
     report.set("commits", commits);
     report.set("syncs", after.syncs - before.syncs);
     let messages = (after.messages - before.messages) as f64;
     report.set("messages_per_commit", rounded(messages / commits.max(1) as f64));
     Ok(report)
+}
+
+/// What a delivered message cost each part of a cluster since `before`, in microseconds of CPU.
+fn by_role(before: &BTreeMap<String, u64>, delivered: u64) -> BTreeMap<String, f64> {
+    let used = machine::cpu_us_by_role().into_iter().map(|(role, now)| {
+        let used = now.saturating_sub(before.get(&role).copied().unwrap_or(0));
+        (role, rounded(used as f64 / delivered.max(1) as f64))
+    });
+    used.filter(|(_, cost)| *cost > 0.0).collect()
 }
 
 async fn open_pairs(server: &OwnServer, options: &Options) -> anyhow::Result<Vec<Pair>> {

@@ -75,6 +75,11 @@ impl OwnServer {
         })
     }
 
+    /// Whether it was started for this measurement.
+    pub(super) fn is_own(&self) -> bool {
+        self.process.is_some()
+    }
+
     pub(super) fn pid(&self) -> u32 {
         self.pid
     }
