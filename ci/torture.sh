@@ -20,6 +20,7 @@ if [ "${1:-}" = --cluster ]; then
     need redis-server redis-server
     need_file /usr/lib/rabbitmq/bin/rabbitmq-server rabbitmq-server
     need nft nftables
+    need faketime faketime
 fi
 seeds=${1:-20} seconds=${2:-60} first=${3:-1}
 reports=$(mktemp -d)
