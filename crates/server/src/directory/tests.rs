@@ -48,6 +48,7 @@ async fn nodes_see_each_other_come_and_go() {
     assert_eq!(*one.transfers().borrow(), both);
     assert!(!one.is_stale());
     two.leave().await;
+    assert_eq!(live(&one.redis).await.unwrap().len(), 1, "it said goodbye");
     until("it left", async || names(&one) == ["one"]).await;
     assert_eq!(*one.transfers().borrow(), [one.redis.here()]);
 }
@@ -60,6 +61,28 @@ async fn a_node_that_died_ends_by_itself() {
     until("it came", async || names(&one) == ["one", "two"]).await;
     drop(two);
     until("it ended", async || names(&one) == ["one"]).await;
+}
+
+#[tokio::test]
+async fn an_announcement_that_ended_is_not_listed_and_then_forgotten() {
+    let Some(place) = Place::new() else { return };
+    let here = place.node().await;
+    let node = node(NodeId::random(), "dead", &[Role::Transfer]);
+    let field = node.id.0;
+    let json = serde_json::to_vec(&Announcement { until_ms: 1, node }).unwrap();
+    let key = here.connection().key(format_args!("nodes"));
+    let mut connection = place.connect().await;
+    let put = &mut redis::cmd("HSET");
+    put.arg(&key).arg(field).arg(json).query_async::<()>(&mut connection).await.unwrap();
+    assert_eq!(live(&here).await, Ok(Vec::new()));
+    let one = join(here, "one").await;
+    until("it is forgotten", async || {
+        let mut connection = place.connect().await;
+        let known = &mut redis::cmd("HEXISTS");
+        !known.arg(&key).arg(field).query_async::<bool>(&mut connection).await.unwrap()
+    })
+    .await;
+    assert_eq!(names(&one), ["one"]);
 }
 
 #[tokio::test]
@@ -114,6 +137,15 @@ fn clients_are_sent_to_the_least_loaded_connector() {
     nodes[3].connections = 3;
     let best: Vec<_> = least_loaded(&nodes).iter().map(|node| node.id.0).collect();
     assert_eq!(best, [5, 4, 1]);
+}
+
+#[test]
+fn a_transfer_that_drains_gets_no_partitions() {
+    let mut nodes: Vec<Node> =
+        (1..=3).map(|id| node(NodeId(id), "any", &[Role::Transfer])).collect();
+    nodes[1].state = State::Draining;
+    nodes[2].roles = vec![Role::Connector];
+    assert_eq!(transfers_of(&nodes), [NodeId(1)]);
 }
 
 #[test]

@@ -233,9 +233,10 @@ async fn what_waits_goes_together_and_in_order() {
     network.becomes(Weather::Silent);
     let caller = Caller::new(vec![connector.node_behind(&network.address().to_string())]);
     for seq in 1..=1000 {
-        // Two commits at a time: the later one is told first.
+        // Two commits at a time for the same user: the later one is told first.
+        let user = (seq - 1) / 2 % 3 + 1;
         let seq = if seq % 2 == 1 { seq + 1 } else { seq - 1 };
-        caller.link.deliver(vec![entry(seq % 3 + 1, seq)], None);
+        caller.link.deliver(vec![entry(user, seq)], None);
         caller.link.ack(connector.id, DeviceId(7), seq);
     }
     network.becomes(Weather::Fine);

@@ -65,6 +65,9 @@ impl Place {
 const IN_A_HURRY: Times =
     Times { ttl: Duration::from_secs(3), renew_every: Duration::from_millis(200) };
 const AS_ALWAYS: Times = Times { ttl: TTL, renew_every: RENEW_EVERY };
+/// No turn comes within the test: what is there was put there because something was noticed.
+const SELDOM: Times =
+    Times { ttl: Duration::from_secs(3600), renew_every: Duration::from_secs(3600) };
 
 fn session(user: UserId, device: DeviceId) -> LiveSession {
     LiveSession { user, device, session: SessionId::random() }
@@ -137,11 +140,26 @@ async fn a_session_that_is_not_renewed_ends_by_itself() {
     .await;
 }
 
+/// Not only when the whole key ends, and not only because somebody writes there.
+#[tokio::test]
+async fn a_session_that_ended_is_not_located_and_then_removed() {
+    let Some(place) = Place::new() else { return };
+    let long = place.node_at(&place.url, SELDOM).await;
+    let short = place.node_at(&place.url, IN_A_HURRY).await;
+    let dead = new_session();
+    short.online(dead).await;
+    long.online(session(dead.user, DeviceId::random())).await;
+    until("it ends", async || at(&long, dead.user).await == [long.here]).await;
+    long.online(session(dead.user, DeviceId::random())).await;
+    let mut connection = place.connect().await;
+    let count = redis::cmd("ZCARD").arg(long.key(dead.user)).query_async(&mut connection).await;
+    assert_eq!(count, Ok(2), "those of the node that lives");
+}
+
 #[tokio::test]
 async fn what_redis_forgot_is_put_back() {
     let Some(place) = Place::new() else { return };
-    // With the times of always: not the turns put it back, but that the loss is noticed.
-    let one = place.node_at(&place.url, AS_ALWAYS).await;
+    let one = place.node_at(&place.url, SELDOM).await;
     let registry = Arc::new(Registry::default());
     let sessions: Vec<_> = (0..40).map(|_| new_session()).collect();
     sessions.iter().for_each(|session| registry.hold(*session));
@@ -160,7 +178,7 @@ async fn what_redis_forgot_is_put_back() {
 async fn what_began_while_redis_was_away_is_put_there() {
     let Some(place) = Place::new() else { return };
     let (network, url) = place.network().await;
-    let (one, other) = (place.node_at(&url, AS_ALWAYS).await, place.node().await);
+    let (one, other) = (place.node_at(&url, SELDOM).await, place.node().await);
     let registry = Arc::new(Registry::default());
     let _renewal = AbortOnDropHandle::new(tokio::spawn(one.clone().renew(registry.clone())));
     network.becomes(Weather::Cut);
@@ -186,8 +204,10 @@ async fn many_users_are_located_at_once() {
         node.online(LiveSession { device: DeviceId::random(), ..session }).await;
         users.push((node.here, session.user));
     }
-    let strangers = (0..REQUEST_MAX * 2).map(|_| UserId::random());
-    let asked = users.iter().map(|(_, user)| *user).chain(strangers).collect();
+    // So that each request asks for some of both.
+    let strangers = || std::iter::repeat_with(UserId::random).take(9);
+    let asked: Vec<_> = users.iter().flat_map(|(_, user)| strangers().chain([*user])).collect();
+    assert!(asked.len() > 3 * REQUEST_MAX);
     let mut found: Vec<_> = Vec::new();
     for (node, there) in one.locate(asked).await.expect("Redis answers") {
         found.extend(there.into_iter().map(|user| (node, user)));

@@ -97,3 +97,14 @@ async fn a_stalled_connector_stalls_nobody_and_hears_that_it_missed_something() 
     until("it hears of the last", told).await;
     assert!(slow.bell.entries().len() < last as usize, "not all were kept for it");
 }
+
+#[tokio::test]
+async fn of_several_numbers_the_highest_stays() {
+    let buffer = buffer();
+    for seq in [3, 5, 4] {
+        buffer.grew([(UserId(1), seq)].into_iter());
+        buffer.ack(DeviceId(2), seq);
+    }
+    let rings = buffer.take().await;
+    assert_eq!((rings.heads, rings.acks), (vec![(UserId(1), 5)], vec![(DeviceId(2), 5)]));
+}

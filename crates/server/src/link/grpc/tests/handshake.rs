@@ -102,21 +102,56 @@ async fn a_proof_is_good_for_one_stream_and_one_end() {
     assert_eq!(connector.bell.told(), []);
 }
 
+/// A stream of which each thing is said after the last answer.
+struct Line {
+    to: mpsc::Sender<FromCaller>,
+    from: Streaming<FromConnector>,
+    talk: Talk,
+    proof: Vec<u8>,
+}
+
+impl Line {
+    /// Up to the connector's proof.
+    async fn to(connector: &Connector) -> Self {
+        let address = format!("http://{}", connector.address);
+        let mut client = LinkClient::connect(address).await.unwrap();
+        let (to, mut said) = mpsc::channel(3);
+        let (caller, caller_nonce) = (NodeId(1), nonce());
+        let opening = Opening { node: caller.0, nonce: caller_nonce.clone().into() };
+        to.send(FromCaller { kind: Some(Kind::Opening(opening)) }).await.unwrap();
+        let said = stream::poll_fn(move |context| said.poll_recv(context));
+        let mut from = client.ring(said).await.unwrap().into_inner();
+        let challenge = challenge(&mut from).await.unwrap();
+        let connector_nonce = challenge.nonce.to_vec();
+        let talk = Talk { connector: connector.id, caller, connector_nonce, caller_nonce };
+        Self { to, from, talk, proof: challenge.proof.to_vec() }
+    }
+
+    async fn say(&self, kind: Kind) {
+        self.to.send(FromCaller { kind: Some(kind) }).await.unwrap();
+    }
+}
+
 /// Who says the connector's own proof of this very stream back has shown nothing.
 #[tokio::test]
 async fn a_proof_that_is_said_back_is_none() {
     let connector = Connector::new().await;
-    let mut client = LinkClient::connect(format!("http://{}", connector.address)).await.unwrap();
-    let (to, mut said) = mpsc::channel(3);
-    let say = async |kind| to.send(FromCaller { kind: Some(kind) }).await.unwrap();
-    say(opening()).await;
-    let said = stream::poll_fn(move |context| said.poll_recv(context));
-    let mut from = client.ring(said).await.unwrap().into_inner();
-    let proof = challenge(&mut from).await.unwrap().proof;
-    say(Kind::Proof(Proof { proof })).await;
-    say(rings()).await;
-    assert_eq!(from.message().await.unwrap_err().code(), Rpc::Unauthenticated);
+    let mut line = Line::to(&connector).await;
+    line.say(Kind::Proof(Proof { proof: line.proof.clone().into() })).await;
+    line.say(rings()).await;
+    assert_eq!(line.from.message().await.unwrap_err().code(), Rpc::Unauthenticated);
     assert_eq!(connector.bell.told(), []);
+}
+
+#[tokio::test]
+async fn a_connector_that_is_told_of_a_loss_looks_at_the_store() {
+    let connector = Connector::new().await;
+    let line = Line::to(&connector).await;
+    let proof = secret().proof(End::Caller, &line.talk).into();
+    line.say(Kind::Proof(Proof { proof })).await;
+    connector.looks().await;
+    line.say(Kind::Rings(Rings { lost: true, ..Rings::default() })).await;
+    connector.looks().await;
 }
 
 #[tokio::test]

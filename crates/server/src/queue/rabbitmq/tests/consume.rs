@@ -29,6 +29,7 @@ async fn what_was_not_settled_comes_again_after_a_cut() {
     assert_ne!(first.receipt, second.receipt);
     // A receipt of the lost connection says nothing.
     partition.settle(first.receipt);
+    assert_eq!(consumer.inboxes()[0].settled_now(), None, "before anybody else looks");
     network.cut();
     let third = soon(partition.take()).await.unwrap();
     assert_eq!(seqs(&third), [1]);
@@ -144,8 +145,15 @@ async fn records_of_another_epoch_and_garbage_are_dropped() {
     let taken = soon(partition.take()).await.unwrap();
     assert_eq!((seqs(&taken), taken.from[0].1), (vec![1], 1));
     partition.settle(taken.receipt);
+    // Not only by the ack of what is behind it.
+    put(&place, [b"garbage".to_vec()]).await;
+    let (queue, publisher) = place.publisher();
+    publish(&queue, 1, [2]).await;
+    assert_eq!(seqs(&soon(partition.take()).await.unwrap()), [2]);
+    queue.close();
+    soon(publisher.finished()).await;
     soon(consumer.finished()).await;
-    assert_eq!(place.messages(0).await, 0);
+    assert_eq!(place.messages(0).await, 1, "the record that was not settled");
 }
 
 /// Publishes bytes past the publisher.
