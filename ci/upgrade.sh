@@ -137,14 +137,15 @@ befriend() { # NAME NAME
 as() { # BINARY COMMAND NAME PORT OPTIONS...
     local binary=$1 command=$2 name=$3 port=$4
     shift 4
-    ANSER_PASSWORD="a long password" "$binary" "$command" --user "$name" \
+    ${run:-} env ANSER_PASSWORD="a long password" "$binary" "$command" --user "$name" \
         --server "http://127.0.0.1:$port" --state-dir "$folder/people/$name" "$@"
 }
 
 listen() { # BINARY NAME PORT OPTIONS...
     local binary=$1 name=$2 port=$3 tries
     shift 3
-    as "$binary" tail "$name" "$port" --json "$@" >"$folder/people/$name/heard" \
+    # In place of the shell in the background, so that its pid is the client's.
+    run=exec as "$binary" tail "$name" "$port" --json "$@" >"$folder/people/$name/heard" \
         2>"$folder/people/$name/log" &
     client_pids+=($!)
     for ((tries = 0; tries < 300; tries++)); do
@@ -162,7 +163,7 @@ talk() { # BINARY NAME TO PORT
         [ -e "$folder/enough" ] && break
         echo "$n"
         sleep 0.02
-    done | tee "$at/said" | as "$1" send "$2" "$4" --to "$3" --lines --timeout 120s >"$at/sent" 2>"$at/log" &
+    done | tee "$at/said" | run=exec as "$1" send "$2" "$4" --to "$3" --lines --timeout 120s >"$at/sent" 2>"$at/log" &
     sender_pids[$2]=$!
 }
 
