@@ -10,17 +10,18 @@ cd "$(dirname "$0")/.."
 
 anser=${CARGO_TARGET_DIR:-target}/release/anser
 layout=() table=torture
+# Only for what installs what is missing.
+services=none
+. ci/services.sh
+need faketime faketime
 if [ "${1:-}" = --cluster ]; then
     shift
     layout=(--cluster) table=torture-cluster
     set -- "${1:-10}" "${2:-120}" "${3:-1}"
-    services=none
-    . ci/services.sh
     need mariadbd mariadb-server
     need redis-server redis-server
     need_file /usr/lib/rabbitmq/bin/rabbitmq-server rabbitmq-server
     need nft nftables
-    need faketime faketime
 fi
 seeds=${1:-20} seconds=${2:-60} first=${3:-1}
 reports=$(mktemp -d)

@@ -157,7 +157,8 @@ async fn measure(
     }
     let before = server.status().await?.store;
     let cpu_before = machine::cpu_us(server.pid());
-    let roles_before = machine::cpu_us_by_role();
+    // Of an own server there is nothing to tell apart.
+    let roles_before = (!server.is_own()).then(machine::cpu_us_by_role);
     let until = started + Duration::from_secs(options.seconds);
     let bar = spawn_bar(options.seconds, progress.clone());
     let plan = sender::Plan { size: options.size, window: options.window, started, until };
@@ -168,7 +169,7 @@ async fn measure(
     let delivered = progress.delivered.load(Ordering::Relaxed);
     let took = started.elapsed();
     let cpu_us = machine::cpu_us(server.pid()) - cpu_before;
-    let by_role = by_role(&roles_before, delivered);
+    let by_role = roles_before.map(|before| by_role(&before, delivered));
     let rss = machine::rss_bytes(server.pid());
     let after = server.status().await?.store;
 
@@ -189,7 +190,7 @@ async fn measure(
     report.set("out_of_order", check.out_of_order);
     report.set("messages", total);
     report.set("server_cpu_us_per_message", rounded(cpu_us as f64 / delivered.max(1) as f64));
-    if !by_role.is_empty() && !server.is_own() {
+    if let Some(by_role) = by_role.filter(|costs| !costs.is_empty()) {
         report.set("server_cpu_us_per_message_by_role", json!(by_role));
     }
     report.set("server_rss_bytes", rss);

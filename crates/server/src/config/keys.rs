@@ -131,7 +131,7 @@ keys! {
     queue.name = "\"anser\"", name,
         "What the names of its queues begin with. Two clusters on one RabbitMQ need two.";
     queue.partitions = "8", number,
-        "How many queues, and so how many commits at a time at most. All nodes must say the same; to\nchange it, stop all connectors, let the transfers empty the queues, then start with the new number.";
+        "How many queues, and so how many transfers share the work at most: each has one commit at a time.\nAll nodes must say the same; to change it, stop all connectors, let the transfers empty the queues,\nthen start with the new number.";
 
     presence.url = "\"\"", presence_url,
         "redis://user:password@host:port/database of a Redis server (6.2 or later) that knows the nodes of\nthe cluster and who is connected where; empty: this process finds out by looking at the store. It\nmay lose everything at any time; messages are then up to 5 s late.";
