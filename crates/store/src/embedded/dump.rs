@@ -12,7 +12,7 @@ use fjall::{Keyspace, Readable as _, Slice};
 use prost::Message;
 
 use super::engine::{self, Engine, Rows as _, View, broken};
-use super::open::{self, FOLDER, Found, IMPORTED, META_KEY_CHECK};
+use super::open::{self, FOLDER, Found, IMPORTED, Lock, META_KEY_CHECK};
 use super::{OpenError, keys, rows};
 use crate::dump::{self, Error, Header, Reader, Result, Row, Summary, Writer};
 use crate::{Hash, StoreError};
@@ -51,7 +51,7 @@ pub(crate) fn new_epoch(path: &Path) -> Result<String> {
 }
 
 /// The database of a folder, which is not made if there is none, and the folder's lock.
-fn find(path: &Path) -> Result<(Found, std::fs::File)> {
+fn find(path: &Path) -> Result<(Found, Lock)> {
     let is_there = |name: &str| path.join(name).try_exists();
     if !is_there(FOLDER)? {
         return Err(match is_there(IMPORTED)? {

@@ -72,7 +72,20 @@ pub enum OpenError {
 /// A database with the lock of its folder, which must outlive it.
 pub(super) struct Opened {
     pub(super) engine: Engine,
-    pub(super) lock: File,
+    pub(super) lock: Lock,
+}
+
+/// The lock of a folder, until it is dropped.
+pub(super) struct Lock(pub(super) File);
+
+impl Drop for Lock {
+    /// Unlocks, and does not only close: a process that is being started has a copy of the
+    /// descriptor until its program runs, and the lock would be held as long.
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "the lock of the data folder ends with the process only");
+        }
+    }
 }
 
 /// What is in a folder.
@@ -262,7 +275,7 @@ impl Sizes {
 
 /// Locks a folder that holds nothing yet, but perhaps the rests of a creation or an import that did
 /// not end.
-pub(super) fn lock_new(path: &Path) -> Result<File, OpenError> {
+pub(super) fn lock_new(path: &Path) -> Result<Lock, OpenError> {
     let broken =
         |error: std::io::Error| OpenError::Broken { path: path.into(), reason: error.to_string() };
     if path.try_exists().map_err(broken)? {
@@ -276,14 +289,14 @@ pub(super) fn lock_new(path: &Path) -> Result<File, OpenError> {
     lock(path)
 }
 
-pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
+pub(super) fn lock(path: &Path) -> Result<Lock, OpenError> {
     let broken =
         |error: std::io::Error| OpenError::Broken { path: path.into(), reason: error.to_string() };
     make(path).map_err(broken)?;
     let options = File::options().create(true).truncate(false).write(true).open(path.join(LOCK));
     let file = options.map_err(broken)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked(path.into())),
         Err(TryLockError::Error(error)) => Err(broken(error)),
     }

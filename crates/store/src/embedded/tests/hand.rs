@@ -1,6 +1,5 @@
 //! A writer without its thread: the test decides what waits together.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use super::folder;
 use crate::apply::Limits;
 use crate::embedded::cache::Cache;
 use crate::embedded::engine::Engine;
-use crate::embedded::open;
+use crate::embedded::open::{self, Lock};
 use crate::embedded::shared::Shared;
 use crate::embedded::writer::Writer;
 
@@ -21,7 +20,7 @@ pub(super) struct Hand {
     /// `None` once it was run.
     pub(super) writer: Option<Writer>,
     folder: tempfile::TempDir,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Hand {

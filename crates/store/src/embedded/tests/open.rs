@@ -2,7 +2,7 @@
 
 use super::{Folder, options};
 use crate::contract::{Factory as _, World};
-use crate::embedded::{Embedded, OpenError, SCHEMA};
+use crate::embedded::{Embedded, OpenError, SCHEMA, open};
 use crate::{Store as _, StoreError};
 
 #[tokio::test]
@@ -14,6 +14,16 @@ async fn a_second_server_is_refused_with_a_sentence() {
     assert!(second.to_string().contains("in use by another Anser server"), "{second}");
     first.close().await.unwrap();
     Embedded::open(folder.options()).unwrap().close().await.unwrap();
+}
+
+#[test]
+fn a_process_that_is_being_started_does_not_keep_the_lock() {
+    let folder = Folder::new();
+    let lock = open::lock(folder.path()).unwrap();
+    // What `fork` gives the child, until it runs its program.
+    let _copy = lock.0.try_clone().unwrap();
+    drop(lock);
+    open::lock(folder.path()).unwrap();
 }
 
 #[tokio::test]
