@@ -1,8 +1,12 @@
-//! The local side of an upload: reads a file, seals it piece by piece, and hashes what it read.
+//! The local side of an upload: reads a file, and seals it piece by piece.
 //! Work on a disk and with a cipher, so it is done where it blocks nobody, and a little ahead of
 //! who takes the pieces.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
+    collections::VecDeque,
     fs::File as LocalFile,
     io::{self, Read as _, Seek as _, SeekFrom},
     sync::{Arc, mpsc as std_mpsc},
@@ -15,7 +19,6 @@ use anser_proto::seal::{
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
-use sha2::{Digest as _, Sha256};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
@@ -27,11 +30,10 @@ use crate::{
 /// A file that is being sealed, from its start to its end.
 pub(crate) struct Reader {
     file: LocalFile,
-    key: Key,
-    size: u64,
-    hash: Sha256,
-    /// Chunks that are hashed. What is sealed a second time is not hashed a second time.
-    hashed: u64,
+    sealer: Sealer,
+    /// Where it was, a while ago: what was on its way when a line broke is sealed again from there,
+    /// and what is before it is not hashed again.
+    marks: VecDeque<Sealer>,
     plain: Vec<u8>,
 }
 
@@ -91,6 +93,11 @@ const PIECE_CHUNKS: usize = 4;
 /// Pieces that are sealed and not taken: enough for the sealing to go on while a request ends and
 /// the next one begins.
 const PIECES_MAX: usize = 16;
+/// Chunks from mark to mark: 4 MiB.
+const MARK_CHUNKS: u64 = 64;
+/// Marks that are kept: 128 MiB, more than a server holds without having synced it. Each is some
+/// hundred bytes.
+const MARKS_MAX: usize = 32;
 
 impl Reader {
     /// Opens the file, if it is still the one that was to be sent.
@@ -99,8 +106,9 @@ impl Reader {
         blocking(move || {
             let file = LocalFile::open(&saved.path).map_err(failed)?;
             same(&file, &saved)?;
-            let (size, hash) = (saved.size, Sha256::new());
-            Ok(Self { file, key, size, hash, hashed: 0, plain: Vec::new() })
+            let sealer = Sealer::new(key, saved.size);
+            let marks = VecDeque::from([sealer.clone()]);
+            Ok(Self { file, sealer, marks, plain: Vec::new() })
         })
         .await
     }
@@ -117,23 +125,19 @@ impl Reader {
     }
 
     fn pieces(&mut self, offset: u64, to: &mpsc::Sender<Bytes>) -> Result<()> {
-        let mut chunk = offset / SEALED_CHUNK_BYTES as u64;
-        let skip = usize::try_from(offset % SEALED_CHUNK_BYTES as u64).unwrap_or(0);
-        self.hash_until(chunk)?;
-        self.file.seek(SeekFrom::Start(chunk * CHUNK_BYTES as u64)).map_err(failed)?;
-        let mut sealer = Sealer::new(self.key.clone(), self.size, chunk);
+        self.go_to(offset / SEALED_CHUNK_BYTES as u64)?;
+        let mut skip = usize::try_from(offset % SEALED_CHUNK_BYTES as u64).unwrap_or(0);
         // One more than can be held elsewhere: in the channel, by who takes, and here.
         let (back, spare) = std_mpsc::sync_channel::<Vec<u8>>(PIECES_MAX + 2);
-        let mut skip = skip;
-        while sealer.wanted().is_some() {
+        while self.sealer.wanted().is_some() {
             let mut bytes = spare.try_recv().unwrap_or_default();
             bytes.clear();
             bytes.reserve_exact(PIECE_CHUNKS * SEALED_CHUNK_BYTES);
             for _ in 0..PIECE_CHUNKS {
-                let Some(wanted) = sealer.wanted() else { break };
-                self.read(chunk, wanted)?;
-                sealer.seal(&self.plain, &mut bytes);
-                chunk += 1;
+                if !self.read()? {
+                    break;
+                }
+                self.sealer.seal(&self.plain, &mut bytes);
             }
             let piece = Lent { bytes, skip: std::mem::take(&mut skip), back: back.clone() };
             if to.blocking_send(Bytes::from_owner(piece)).is_err() {
@@ -147,36 +151,49 @@ impl Reader {
     pub(crate) async fn finish(mut self, saved: &SavedUpload) -> Result<[u8; 32]> {
         let saved = saved.clone();
         blocking(move || {
-            // All of it is on the server since an earlier try: it is only hashed then.
-            self.hash_until(chunks(self.size))?;
+            // All of it may be on the server since an earlier try: it is only hashed then.
+            self.go_to(chunks(saved.size))?;
             same(&self.file, &saved)?;
-            Ok(self.hash.finalize().into())
+            Ok(self.sealer.sha256())
         })
         .await
     }
 
-    /// Hashes what is before a chunk.
-    fn hash_until(&mut self, chunk: u64) -> Result<()> {
-        if self.hashed < chunk {
-            self.file.seek(SeekFrom::Start(self.hashed * CHUNK_BYTES as u64)).map_err(failed)?;
+    /// Goes to the beginning of a chunk, back or forth; hashes what it was not at yet.
+    fn go_to(&mut self, chunk: u64) -> Result<()> {
+        if self.sealer.done() > chunk {
+            self.marks.truncate(self.marks.partition_point(|mark| mark.done() <= chunk));
+            // The first mark is the file's start.
+            if let Some(mark) = self.marks.back() {
+                self.sealer = mark.clone();
+            }
         }
-        while self.hashed < chunk {
-            let left = self.size - self.hashed * CHUNK_BYTES as u64;
-            let bytes = usize::try_from(left).map_or(CHUNK_BYTES, |left| left.min(CHUNK_BYTES));
-            self.read(self.hashed, bytes)?;
+        self.file.seek(SeekFrom::Start(self.sealer.done() * CHUNK_BYTES as u64)).map_err(failed)?;
+        while self.sealer.done() < chunk && self.read()? {
+            self.sealer.pass(&self.plain);
         }
         Ok(())
     }
 
-    /// Reads a chunk, where the file is, and hashes it.
-    fn read(&mut self, chunk: u64, bytes: usize) -> Result<()> {
-        self.plain.resize(bytes, 0);
-        self.file.read_exact(&mut self.plain).map_err(failed)?;
-        if chunk == self.hashed {
-            self.hash.update(&self.plain);
-            self.hashed += 1;
+    /// Reads the next chunk; `false` behind the last one.
+    fn read(&mut self) -> Result<bool> {
+        let Some(wanted) = self.sealer.wanted() else { return Ok(false) };
+        if self.sealer.done().is_multiple_of(MARK_CHUNKS) {
+            self.mark();
         }
-        Ok(())
+        self.plain.resize(wanted, 0);
+        self.file.read_exact(&mut self.plain).map_err(failed)?;
+        Ok(true)
+    }
+
+    /// Remembers where it is, and forgets the oldest mark but the file's start.
+    fn mark(&mut self) {
+        if self.marks.back().is_none_or(|last| last.done() < self.sealer.done()) {
+            self.marks.push_back(self.sealer.clone());
+        }
+        if self.marks.len() > MARKS_MAX {
+            self.marks.remove(1);
+        }
     }
 }
 

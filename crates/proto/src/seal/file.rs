@@ -7,8 +7,10 @@
 //! cut off, made longer, or whose chunks were exchanged does not open.
 //!
 //! The nonce is the first 12 bytes of SHA-256 over `"anser file nonce" | key | be64 number | end
-//! mark | plaintext`. The same chunk seals to the same bytes, so an upload can go on at any byte;
-//! should the file change meanwhile, the nonce changes with it and is never used twice.
+//! mark | SHA-256 of the plaintext from the file's start to the chunk's end`. The same file seals to
+//! the same bytes, so an upload can go on at any byte; should it change meanwhile, the nonces change
+//! with it and none is used twice. The hash is that of the file, which is made in any case: hashing
+//! is half of what sealing costs, and so it is done once.
 //!
 //! In: pieces of bytes. Out: pieces of bytes. No I/O; at most one chunk is held.
 
@@ -35,18 +37,25 @@ pub const fn sealed_bytes(size: u64) -> u64 {
     size.saturating_add(chunks(size).saturating_mul(OVERHEAD_BYTES as u64))
 }
 
-/// Seals a file, chunk after chunk.
-#[derive(Debug)]
+/// Seals a file, chunk after chunk from its start, and hashes it.
+#[derive(Clone, Debug)]
 pub struct Sealer {
     key: Key,
     size: u64,
     next: u64,
+    /// Of the chunks before the next one.
+    hash: Sha256,
 }
 
 impl Sealer {
-    /// Seals a file of `size` bytes from chunk `first` on.
-    pub fn new(key: Key, size: u64, first: u64) -> Self {
-        Self { key, size, next: first }
+    /// Seals a file of `size` bytes.
+    pub fn new(key: Key, size: u64) -> Self {
+        Self { key, size, next: 0, hash: Sha256::new() }
+    }
+
+    /// How many chunks were sealed or passed over, from the file's first on.
+    pub fn done(&self) -> u64 {
+        self.next
     }
 
     /// How many plain bytes the next chunk takes; `None` after the last one.
@@ -59,17 +68,32 @@ impl Sealer {
     /// # Panics
     /// When `plain` is not as long as [`Sealer::wanted`] says.
     pub fn seal(&mut self, plain: &[u8], sealed: &mut Vec<u8>) {
-        assert_eq!(self.wanted(), Some(plain.len()), "a chunk has its length");
-        let is_last = self.next + 1 == chunks(self.size);
-        let nonce = nonce(&self.key, self.next, is_last, plain);
+        let number = self.next;
+        self.pass(plain);
+        let is_last = self.next == chunks(self.size);
+        let nonce = nonce(&self.key, number, is_last, self.hash.clone());
         sealed.extend_from_slice(&nonce);
         let start = sealed.len();
         sealed.extend_from_slice(plain);
         let text = (&mut sealed[start..]).into();
-        let aad = aad(self.next, is_last);
+        let aad = aad(number, is_last);
         let tag = self.key.0.cipher.encrypt_inout_detached(&nonce.into(), &aad, text);
         sealed.extend_from_slice(&tag.expect("a chunk is shorter than AES-GCM's 64 GiB"));
+    }
+
+    /// Passes over the next chunk, which was sealed before: it is only hashed.
+    ///
+    /// # Panics
+    /// When `plain` is not as long as [`Sealer::wanted`] says.
+    pub fn pass(&mut self, plain: &[u8]) {
+        assert_eq!(self.wanted(), Some(plain.len()), "a chunk has its length");
+        self.hash.update(plain);
         self.next += 1;
+    }
+
+    /// The SHA-256 of what was sealed or passed over.
+    pub fn sha256(&self) -> [u8; 32] {
+        self.hash.clone().finalize().into()
     }
 }
 
@@ -157,13 +181,13 @@ fn aad(number: u64, is_last: bool) -> [u8; AAD_BYTES] {
     aad
 }
 
-fn nonce(key: &Key, number: u64, is_last: bool, plain: &[u8]) -> [u8; NONCE_BYTES] {
+fn nonce(key: &Key, number: u64, is_last: bool, plain: Sha256) -> [u8; NONCE_BYTES] {
     let mut hash = Sha256::new();
     hash.update(b"anser file nonce");
     hash.update(key.bytes());
     hash.update(number.to_be_bytes());
     hash.update([u8::from(is_last)]);
-    hash.update(plain);
+    hash.update(plain.finalize());
     let hash = hash.finalize();
     std::array::from_fn(|at| hash[at])
 }

@@ -35,7 +35,7 @@ impl SealedFile {
     fn new(name: &'static str, seed: usize, size: usize) -> Self {
         let key: [u8; 32] = std::array::from_fn(|at| (at + seed) as u8);
         let plain: Vec<u8> = (0..size).map(|at| ((seed + at) % 251) as u8).collect();
-        let mut sealer = Sealer::new(Key::new(key), size as u64, 0);
+        let mut sealer = Sealer::new(Key::new(key), size as u64);
         let (mut rest, mut chunks) = (&plain[..], Vec::new());
         while let Some(wanted) = sealer.wanted() {
             let (chunk, later) = rest.split_at(wanted);

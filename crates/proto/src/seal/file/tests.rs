@@ -7,7 +7,7 @@ fn bytes(size: u64) -> Vec<u8> {
 }
 
 fn seal(key: &Key, plain: &[u8]) -> Vec<u8> {
-    let mut sealer = Sealer::new(key.clone(), plain.len() as u64, 0);
+    let mut sealer = Sealer::new(key.clone(), plain.len() as u64);
     let (mut sealed, mut rest) = (Vec::new(), plain);
     while let Some(wanted) = sealer.wanted() {
         let (chunk, later) = rest.split_at(wanted);
@@ -53,12 +53,16 @@ fn sealing_can_go_on_at_any_chunk_with_the_same_bytes() {
     let (key, size, chunks) = three();
     let plain = bytes(size);
     for (number, chunk) in chunks.iter().enumerate() {
-        let mut sealer = Sealer::new(key.clone(), size, number as u64);
+        let mut sealer = Sealer::new(key.clone(), size);
         let start = number * CHUNK_BYTES;
+        plain[..start].chunks(CHUNK_BYTES).for_each(|before| sealer.pass(before));
+        assert_eq!(sealer.done(), number as u64);
         let wanted = sealer.wanted().unwrap();
         let mut again = Vec::new();
         sealer.seal(&plain[start..start + wanted], &mut again);
         assert_eq!(&again, chunk, "chunk {number}");
+        let hash: [u8; 32] = Sha256::digest(&plain[..start + wanted]).into();
+        assert_eq!(sealer.sha256(), hash);
         let mut opener = Opener::new(key.clone(), size, number as u64);
         let mut opened = Vec::new();
         opener.open(chunk, &mut opened).unwrap();
@@ -70,11 +74,21 @@ fn sealing_can_go_on_at_any_chunk_with_the_same_bytes() {
 #[test]
 fn a_changed_file_gets_other_nonces() {
     let key = Key::random();
-    let mut plain = bytes(10);
-    let before = seal(&key, &plain);
-    plain[9] ^= 1;
-    let after = seal(&key, &plain);
-    assert_ne!(before[..NONCE_BYTES], after[..NONCE_BYTES]);
+    let nonces = |plain: &[u8]| -> Vec<Vec<u8>> {
+        let sealed = seal(&key, plain);
+        sealed.chunks(SEALED_CHUNK_BYTES).map(|chunk| chunk[..NONCE_BYTES].to_vec()).collect()
+    };
+    let mut plain = bytes(2 * CHUNK);
+    let before = nonces(&plain);
+    plain[2 * CHUNK_BYTES - 1] ^= 1;
+    let after = nonces(&plain);
+    assert_eq!(before[0], after[0]);
+    assert_ne!(before[1], after[1]);
+    // The same bytes again are another chunk.
+    let alike = vec![7; 3 * CHUNK_BYTES];
+    let mut all = nonces(&alike);
+    all.dedup();
+    assert_eq!(all.len(), 3);
 }
 
 #[test]
