@@ -289,12 +289,24 @@ impl Socket {
 }
 
 /// Waits that grow with each failure in a row.
-#[derive(Default)]
 pub(super) struct Waits {
+    shortest: Duration,
+    longest: Duration,
     failures: u32,
 }
 
+impl Default for Waits {
+    fn default() -> Self {
+        Self::between(SHORTEST_WAIT, LONGEST_WAIT)
+    }
+}
+
 impl Waits {
+    /// The bound of the first one, and that which none exceeds.
+    pub(super) fn between(shortest: Duration, longest: Duration) -> Self {
+        Self { shortest, longest, failures: 0 }
+    }
+
     /// The next wait, of the size of this failure's bound: between half of it and all of it.
     pub(super) fn next(&mut self) -> Duration {
         let bound = self.bound();
@@ -303,15 +315,20 @@ impl Waits {
         bound.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0)
     }
 
+    /// How many there were in a row.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// What lived longer than the longest wait did not fail at once.
     fn stood_for(&mut self, time: Duration) {
-        if time > LONGEST_WAIT {
+        if time > self.longest {
             self.failures = 0;
         }
     }
 
     fn bound(&self) -> Duration {
-        SHORTEST_WAIT.saturating_mul(1 << self.failures.min(16)).min(LONGEST_WAIT)
+        self.shortest.saturating_mul(1 << self.failures.min(16)).min(self.longest)
     }
 }
 

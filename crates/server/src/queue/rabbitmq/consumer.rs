@@ -6,6 +6,7 @@
 //! mere cancel would leave it behind while later commands go to the next one.)
 
 use std::{
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,14 +21,14 @@ use lapin::{
     types::FieldTable,
 };
 use tokio::{
-    sync::watch,
+    sync::{Mutex, watch},
     time::{sleep, timeout},
 };
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{
     Error, Options,
@@ -66,6 +67,12 @@ struct Subscriber {
     peers: watch::Receiver<Vec<NodeId>>,
     closing: CancellationToken,
     finishing: CancellationToken,
+    /// One subscribes at a time: a queue that is broken ends the connection of who does.
+    turn: Arc<Mutex<()>>,
+    /// It has its turn, and no answer yet.
+    subscribes: bool,
+    /// After a connection that ended meanwhile, so that the other partitions have their time.
+    refusals: Waits,
     /// How often it left the partition since the list of transfers changed.
     moves: u32,
     waits: Waits,
@@ -88,6 +95,7 @@ impl Consumer {
         let (subscribers, connection) = (TaskTracker::new(), TaskTracker::new());
         connection.spawn(cut.clone().run_until_cancelled_owned(keeper.run()));
         let inboxes: Vec<Arc<Inbox>> = (0..options.partitions).map(|_| Arc::default()).collect();
+        let turn = Arc::default();
         for (index, inbox) in inboxes.iter().enumerate() {
             let subscriber = Subscriber {
                 index,
@@ -98,6 +106,9 @@ impl Consumer {
                 peers: peers.clone(),
                 closing: closing.clone(),
                 finishing: finishing.clone(),
+                turn: Arc::clone(&turn),
+                subscribes: false,
+                refusals: refusals(),
                 moves: 0,
                 waits: Waits::default(),
             };
@@ -161,8 +172,29 @@ impl Subscriber {
                 warn!(queue = self.queue, %error, "no subscription");
                 self.broker.renew(session.number).await;
             }
+            if std::mem::take(&mut self.subscribes) {
+                let wait = self.refused();
+                closing.run_until_cancelled(sleep(wait)).await;
+            }
         }
         self.inbox.close();
+    }
+
+    /// Perhaps it was this queue that the connection ended for. Gives how long to leave the others
+    /// alone.
+    fn refused(&mut self) -> Duration {
+        let wait = self.refusals.next();
+        if self.refusals.failures() >= REFUSALS_TOLD {
+            error!(
+                queue = self.queue,
+                "RabbitMQ ends the connection when this partition is asked for. When its log says \
+                 that the queue could not be restarted, delete it, and it is made anew: \
+                 rabbitmqctl delete_queue {}. Nothing that a client was told is sent is lost by \
+                 that",
+                self.queue
+            );
+        }
+        wait
     }
 
     /// Subscribes, until the subscription or the connection is over.
@@ -170,10 +202,7 @@ impl Subscriber {
         let channel = session.connection.create_channel().await?;
         channel.basic_qos(self.options.prefetch, BasicQosOptions::default()).await?;
         self.inbox.begin();
-        let (queue, tag) = (self.queue.as_str().into(), "".into());
-        let options = BasicConsumeOptions::default();
-        let consumed = channel.basic_consume(queue, tag, options, FieldTable::default());
-        let mut deliveries = consumed.await?;
+        let mut deliveries = self.subscribe(&channel).await?;
         let mut active = None;
         let (mut knows_peers, mut is_preferred) = (true, self.is_preferred());
         let mut move_due = Box::pin(sleep(self.move_after()));
@@ -212,6 +241,25 @@ impl Subscriber {
                 }
             }
         }
+    }
+
+    async fn subscribe(&mut self, channel: &Channel) -> Result<lapin::Consumer, Error> {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        self.subscribes = true;
+        let (queue, tag) = (self.queue.as_str().into(), "".into());
+        let options = BasicConsumeOptions::default();
+        let mut consumed = pin!(channel.basic_consume(queue, tag, options, FieldTable::default()));
+        let answered = match timeout(TURN_TIME, &mut consumed).await {
+            Ok(answered) => answered,
+            Err(_) => {
+                drop(turn);
+                consumed.await
+            }
+        };
+        let deliveries = answered?;
+        self.subscribes = false;
+        self.refusals = refusals();
+        Ok(deliveries)
     }
 
     async fn arrived(&self, channel: &Channel, delivery: Delivery) -> Result<(), Error> {
@@ -287,6 +335,11 @@ async fn ack(channel: &Channel, delivery: u64) -> Result<(), Error> {
     Ok(channel.basic_ack(delivery, BasicAckOptions { multiple: true }).await?)
 }
 
+/// Each try of a partition that RabbitMQ refuses ends the connection of all.
+fn refusals() -> Waits {
+    Waits::between(Duration::from_millis(250), Duration::from_secs(30))
+}
+
 impl Active {
     fn new() -> Self {
         metrics::gauge!(QUEUE_PARTITIONS_ACTIVE).increment(1.0);
@@ -300,6 +353,10 @@ impl Drop for Active {
     }
 }
 
+/// An answer that takes longer is not waited for by the other partitions.
+const TURN_TIME: Duration = Duration::from_secs(1);
+/// So many refusals in a row are no accident.
+const REFUSALS_TOLD: u32 = 3;
 /// Longer than a commit takes. What is not settled by then goes to the next one too, as a repeat.
 const LEAVE_TIME: Duration = Duration::from_secs(2);
 /// A transfer that has just told the others of itself needs a moment to subscribe.

@@ -11,12 +11,12 @@ use lapin::{
     options::{BasicPublishOptions, ConfirmSelectOptions},
 };
 use opentelemetry::trace::SpanKind;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{
     Error, Options,
@@ -61,6 +61,8 @@ enum Published {
     Refused,
     /// The queue is not there.
     Returned,
+    /// Nothing came, for too long.
+    Unanswered,
 }
 
 impl Publisher {
@@ -146,6 +148,10 @@ impl Mover {
                     metrics::counter!(QUEUE_REFUSED_TOTAL).increment(1);
                     sleep(waits.next()).await;
                 }
+                Ok(Published::Unanswered) => {
+                    warn!(queue = self.queue, "a message has no answer; asking by another channel");
+                    self.leave().await;
+                }
                 Ok(Published::Returned) => {
                     metrics::counter!(QUEUE_RETURNED_TOTAL).increment(1);
                     warn!(queue = self.queue, "a message was returned: the queue is gone");
@@ -169,11 +175,29 @@ impl Mover {
             message,
             BasicProperties::default().with_delivery_mode(PERSISTENT),
         );
-        Ok(match confirm.await?.await? {
+        let mut confirm = confirm.await?;
+        let confirmed = loop {
+            match timeout(ANSWER_TIME, &mut confirm).await {
+                Ok(confirmed) => break confirmed?,
+                Err(_) if self.broker.is_up() => return Ok(Published::Unanswered),
+                // It reads nothing while it is short of something.
+                Err(_) => {}
+            }
+        };
+        Ok(match confirmed {
             Confirmation::Ack(None) => Published::Confirmed,
             Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => Published::Returned,
             Confirmation::Nack(None) | Confirmation::NotRequested => Published::Refused,
         })
+    }
+
+    /// Gives the channel up. What RabbitMQ has of it by then comes before what is published next.
+    async fn leave(&mut self) {
+        if let Some((_, channel)) = self.channel.take()
+            && timeout(CLOSE_TIME, channel.close(200, "OK".into())).await.is_err()
+        {
+            debug!(queue = self.queue, "a channel did not close");
+        }
     }
 
     /// One channel for each partition: its confirms and returns are about one message.
@@ -194,5 +218,10 @@ impl Mover {
 /// Acks wait so long for a command to go with. It delays receipts by as much, half of what a client
 /// may delay an ack by, and saves up to half of the messages, each of which RabbitMQ syncs.
 const ACKS_WAIT: Duration = Duration::from_millis(50);
+/// A queue whose process died on its own confirms nothing to those that had published to it, also
+/// when it is back; to another channel it does, or says no. Longer than a disk may stall.
+const ANSWER_TIME: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 15 });
+/// For the close of a channel that may not answer either.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
 /// AMQP's delivery mode of a message that survives a restart.
 const PERSISTENT: u8 = 2;

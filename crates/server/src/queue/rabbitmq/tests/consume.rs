@@ -69,6 +69,30 @@ async fn a_consumer_that_was_paused_repeats_what_another_one_took_over() {
 }
 
 #[tokio::test]
+async fn a_queue_that_ends_the_connection_leaves_the_others_their_time() {
+    let Some(place) = Place::new(3) else { return };
+    let (queue, _publisher) = place.publisher();
+    let network = Network::new(&place.0).await;
+    network.set_broken(Some(queue_name(&place.0, 1)));
+    let consumer = Consumer::start(network.through(place.options(2)), alone());
+    let partitions = consumer.partitions();
+    publish(&queue, 1, [1]).await;
+    // By then it waits for seconds.
+    until(|| async { network.refused() >= 5 }).await;
+    let refused = network.refused();
+    let mut positions = [Position::default(), Position::default()];
+    for seq in 1..=20 {
+        for (user, position) in [0, 2].into_iter().zip(&mut positions) {
+            publish(&queue, user as u64, [seq]).await;
+            position.work_off(&partitions[user], seq).await;
+        }
+    }
+    assert!(network.refused() <= refused + 1, "{} after {refused}", network.refused());
+    network.set_broken(None);
+    Position::default().work_off(&partitions[1], 1).await;
+}
+
+#[tokio::test]
 async fn what_was_taken_is_settled_after_a_close_and_the_rest_goes_to_another() {
     let Some(place) = Place::new(1) else { return };
     let (queue, _publisher) = place.publisher();

@@ -1,5 +1,10 @@
 //! A network that fails by plan, between a queue and RabbitMQ.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -18,21 +23,25 @@ pub(super) enum Mode {
     Stall,
     /// What RabbitMQ says is lost.
     Mute,
+    /// Only its confirms are lost.
+    Unconfirmed,
     /// Connections end at once.
     Refuse,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Plan {
     mode: Mode,
     cuts: usize,
     blocked: bool,
+    broken: Option<String>,
 }
 
 /// The network.
 pub(super) struct Network {
     address: String,
     plan: watch::Sender<Plan>,
+    refused: Arc<AtomicUsize>,
     task: AbortHandle,
 }
 
@@ -42,13 +51,15 @@ impl Network {
         let address = listener.local_addr().unwrap().to_string();
         let far = super::super::broker::uri(&options.url).unwrap().authority;
         let (plan, seen) = watch::channel(Plan::default());
+        let refused = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&refused);
         let task = tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 let far = TcpStream::connect((far.host.as_str(), far.port)).await.unwrap();
-                tokio::spawn(pass(near, far, seen.clone()));
+                tokio::spawn(pass(near, far, seen.clone(), Arc::clone(&count)));
             }
         });
-        Self { address, plan, task: task.abort_handle() }
+        Self { address, plan, refused, task: task.abort_handle() }
     }
 
     /// The way through this network, with a heartbeat that finds a stalled one within seconds.
@@ -70,6 +81,16 @@ impl Network {
         self.plan.send_modify(|plan| plan.blocked = blocked);
     }
 
+    /// RabbitMQ ends, as it does, a connection that subscribes to this queue: its process is dead.
+    pub(super) fn set_broken(&self, queue: Option<String>) {
+        self.plan.send_modify(|plan| plan.broken = queue);
+    }
+
+    /// How many connections ended for that.
+    pub(super) fn refused(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
+    }
+
     /// Ends the connections that there are.
     pub(super) fn cut(&self) {
         self.plan.send_modify(|plan| plan.cuts += 1);
@@ -82,11 +103,17 @@ impl Drop for Network {
     }
 }
 
-async fn pass(mut near: TcpStream, mut far: TcpStream, mut plan: watch::Receiver<Plan>) {
+async fn pass(
+    mut near: TcpStream,
+    mut far: TcpStream,
+    mut plan: watch::Receiver<Plan>,
+    refused: Arc<AtomicUsize>,
+) {
     let (mut said, mut answered) = (vec![0; 1 << 16], vec![0; 1 << 16]);
     let (cuts, mut blocked) = (plan.borrow().cuts, false);
     loop {
-        let Plan { mode, cuts: cuts_now, blocked: blocked_now } = *plan.borrow_and_update();
+        let Plan { mode, cuts: cuts_now, blocked: blocked_now, broken } =
+            plan.borrow_and_update().clone();
         if mode == Mode::Refuse || cuts != cuts_now {
             return;
         }
@@ -106,13 +133,23 @@ async fn pass(mut near: TcpStream, mut far: TcpStream, mut plan: watch::Receiver
         tokio::select! {
             count = near.read(&mut said) => {
                 let Ok(count @ 1..) = count else { return };
+                if broken.is_some_and(|queue| has(&said[..count], &consume(&queue))) {
+                    refused.fetch_add(1, Ordering::Relaxed);
+                    let _ = near.write_all(CLOSE).await;
+                    return;
+                }
                 if far.write_all(&said[..count]).await.is_err() {
                     return;
                 }
             }
             count = far.read(&mut answered) => {
                 let Ok(count @ 1..) = count else { return };
-                if mode != Mode::Mute && near.write_all(&answered[..count]).await.is_err() {
+                let is_lost = match mode {
+                    Mode::Mute => true,
+                    Mode::Unconfirmed => has(&answered[..count], ACK),
+                    Mode::Pass | Mode::Stall | Mode::Refuse => false,
+                };
+                if !is_lost && near.write_all(&answered[..count]).await.is_err() {
                     return;
                 }
             }
@@ -123,6 +160,20 @@ async fn pass(mut near: TcpStream, mut far: TcpStream, mut plan: watch::Receiver
     }
 }
 
+fn has(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+/// The begin of `basic.consume` for a queue.
+fn consume(queue: &str) -> Vec<u8> {
+    let length = u8::try_from(queue.len()).unwrap();
+    [b"\0\x3c\0\x14\0\0", &[length][..], queue.as_bytes()].concat()
+}
+
+/// The begin of `basic.ack`.
+const ACK: &[u8] = b"\0\x3c\0\x50";
+/// `connection.close` with the code 541, without a method that it is for.
+const CLOSE: &[u8] = b"\x01\0\0\0\0\0\x19\0\x0a\0\x32\x02\x1d\x0eINTERNAL_ERROR\0\0\0\0\xce";
 /// Frames of channel 0: `connection.blocked` with the reason `disk`, and `connection.unblocked`.
 const BLOCKED: &[u8] = b"\x01\0\0\0\0\0\x09\0\x0a\0\x3c\x04disk\xce";
 const UNBLOCKED: &[u8] = b"\x01\0\0\0\0\0\x04\0\x0a\0\x3d\xce";

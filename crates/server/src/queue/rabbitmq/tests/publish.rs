@@ -50,6 +50,22 @@ async fn a_publisher_that_loses_its_connection_repeats_first_what_was_not_confir
 }
 
 #[tokio::test]
+async fn a_message_without_an_answer_is_sent_again() {
+    let Some(place) = Place::new(1) else { return };
+    let network = Network::new(&place.0).await;
+    let (queue, publisher) = start(network.through(place.options(1)));
+    until(|| async { publisher.is_up() }).await;
+    network.set(Mode::Unconfirmed);
+    publish(&queue, 1, [1]).await;
+    until(|| async { place.messages(0).await == 1 }).await;
+    // The connection stands, and all later answers come.
+    network.set(Mode::Pass);
+    publish(&queue, 1, 2..=10).await;
+    let consumer = place.consumer(2);
+    Position::default().work_off(&consumer.partitions()[0], 10).await;
+}
+
+#[tokio::test]
 async fn a_publisher_waits_for_a_rabbitmq_that_is_away_or_stalls() {
     let Some(place) = Place::new(1) else { return };
     let network = Network::new(&place.0).await;
