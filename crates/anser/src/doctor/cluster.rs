@@ -106,6 +106,13 @@ fn partition(one: &QueueReport) -> Option<Finding> {
         let hint = "stop the nodes, let it run empty, delete it, and start them";
         return Some(fail(what, format!("{name} has other arguments: {why}"), hint));
     }
+    if one.fits == Fits::Broken {
+        let text = format!("RabbitMQ does not serve {name}: its users can not send");
+        let hint = "restart RabbitMQ; if its log says that the queue could not be restarted, delete \
+                    it with rabbitmqctl delete_queue: it is made anew, and clients send again what \
+                    was not acked";
+        return Some(fail(what, text, hint));
+    }
     if one.fits == Fits::Yes && one.consumers == 0 {
         let hint = "start a node with the role transfer";
         return Some(fail(what, format!("{name} has no consumer: its messages wait"), hint));

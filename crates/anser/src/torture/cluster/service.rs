@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::{Read as _, Seek as _, SeekFrom},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -12,6 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     process::Child,
     time::{Instant, sleep, timeout},
@@ -117,6 +119,7 @@ impl Service {
             Kind::Redis => self.redis(),
         };
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_file())?;
+        let told = log.metadata()?.len();
         let mut command = tokio::process::Command::from(command);
         command
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
@@ -137,18 +140,47 @@ impl Service {
             }
             sleep(LOOK).await;
         }
+        match self.kind {
+            Kind::RabbitMq => self.delete_what_is_broken(told).await,
+            Kind::MariaDb | Kind::Redis => Ok(()),
+        }
+    }
+
+    /// Does what docs/cluster.md asks of an operator: a queue that RabbitMQ can not restart, as
+    /// after a disk that was full, is deleted. `told`: what its log held before the start.
+    async fn delete_what_is_broken(&self, told: u64) -> Result<()> {
+        let mut log = fs::File::open(self.log_file())?;
+        log.seek(SeekFrom::Start(told))?;
+        let mut since = Vec::new();
+        log.read_to_end(&mut since)?;
+        for line in String::from_utf8_lossy(&since).lines() {
+            if let Some((_, rest)) = line.split_once("quorum queue '%2F_")
+                && let Some((queue, _)) = rest.split_once("' could not be restarted")
+            {
+                println!("RabbitMQ can not restart the queue {queue}, which is deleted");
+                self.control(&["delete_queue", queue]).await?;
+            }
+        }
         Ok(())
     }
 
     async fn answers(&self) -> bool {
         let knock = async {
             match self.kind {
-                // It listens before it serves.
+                // Both listen before they serve, and what was killed a moment ago may listen still.
                 Kind::MariaDb => self.sql("SELECT 1").await.is_ok(),
-                _ => TcpStream::connect(self.address).await.is_ok(),
+                Kind::RabbitMq => self.greets().await.is_ok(),
+                Kind::Redis => TcpStream::connect(self.address).await.is_ok(),
             }
         };
         timeout(Duration::from_secs(2), knock).await.unwrap_or(false)
+    }
+
+    /// Waits for the first byte of RabbitMQ's first frame.
+    async fn greets(&self) -> std::io::Result<u8> {
+        let mut stream = TcpStream::connect(self.address).await?;
+        stream.write_all(b"AMQP\0\0\x09\x01").await?;
+        stream.read_u8().await
     }
 
     /// The settings are those that Anser asks for: what is answered is on the disk, in log and

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use lapin::{
-    BasicProperties, Connection, Event,
-    options::{BasicPublishOptions, ConfirmSelectOptions},
-    protocol::{AMQPClass, connection::AMQPMethod, parse_class},
+    BasicProperties, Connection, ErrorKind, Event,
+    options::{BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions},
+    protocol::{AMQPClass, AMQPErrorKind, connection::AMQPMethod, parse_class},
     types::AMQPValue,
 };
 use tokio::{
@@ -52,6 +52,8 @@ pub enum Fits {
     Missing,
     /// It has other arguments: the words for the operator.
     No(String),
+    /// RabbitMQ knows it and can not serve it: its process does not run.
+    Broken,
 }
 
 /// Looks at the queues; makes none.
@@ -94,8 +96,12 @@ async fn look_at(
     let Ok(queue) = declare::look_at(&channel, &name).await else {
         return Ok(QueueReport { name, fits: Fits::Missing, messages: 0, consumers: 0 });
     };
-    let fits = fits(declare::declare_partition(&channel, &name, options).await)?;
+    let mut fits = fits(declare::declare_partition(&channel, &name, options).await)?;
     let (messages, consumers) = (queue.message_count(), queue.consumer_count());
+    // One that has a consumer is alive.
+    if fits == Fits::Yes && consumers == 0 && !is_served(options, &name).await? {
+        fits = Fits::Broken;
+    }
     Ok(QueueReport { name, fits, messages, consumers })
 }
 
@@ -107,6 +113,24 @@ fn fits(declared: Result<(), Error>) -> Result<Fits, Error> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// Whether a queue answers. A declaration does not tell, it is answered without the queue. Asked for
+/// a message, one that has a single active consumer says no, and gives none; for one whose process
+/// is dead RabbitMQ ends the connection, so this takes one of its own.
+async fn is_served(options: &Options, name: &str) -> Result<bool, Error> {
+    let connected = broker::open(options).await?;
+    let channel = connected.connection.create_channel().await?;
+    let got = channel.basic_get(name.into(), BasicGetOptions::default()).await;
+    let is_served = match &got {
+        Ok(_) => true,
+        Err(error) => matches!(
+            error.kind(),
+            ErrorKind::ProtocolError(told) if matches!(told.kind(), AMQPErrorKind::Soft(_))
+        ),
+    };
+    connected.close().await;
+    Ok(is_served)
 }
 
 /// RabbitMQ tells a connection that it takes no messages when it gets one: this one is for a queue

@@ -81,7 +81,8 @@ impl Network {
         self.plan.send_modify(|plan| plan.blocked = blocked);
     }
 
-    /// RabbitMQ ends, as it does, a connection that subscribes to this queue: its process is dead.
+    /// RabbitMQ ends, as it does, a connection that asks for what is in this queue: its process is
+    /// dead.
     pub(super) fn set_broken(&self, queue: Option<String>) {
         self.plan.send_modify(|plan| plan.broken = queue);
     }
@@ -133,7 +134,10 @@ async fn pass(
         tokio::select! {
             count = near.read(&mut said) => {
                 let Ok(count @ 1..) = count else { return };
-                if broken.is_some_and(|queue| has(&said[..count], &consume(&queue))) {
+                let asks = |queue: String| {
+                    [CONSUME, GET].iter().any(|method| has(&said[..count], &of(method, &queue)))
+                };
+                if broken.is_some_and(asks) {
                     refused.fetch_add(1, Ordering::Relaxed);
                     let _ = near.write_all(CLOSE).await;
                     return;
@@ -164,12 +168,15 @@ fn has(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-/// The begin of `basic.consume` for a queue.
-fn consume(queue: &str) -> Vec<u8> {
+/// A method, up to the queue that it is for.
+fn of(method: &[u8], queue: &str) -> Vec<u8> {
     let length = u8::try_from(queue.len()).unwrap();
-    [b"\0\x3c\0\x14\0\0", &[length][..], queue.as_bytes()].concat()
+    [method, b"\0\0", &[length], queue.as_bytes()].concat()
 }
 
+/// The begin of `basic.consume` and of `basic.get`.
+const CONSUME: &[u8] = b"\0\x3c\0\x14";
+const GET: &[u8] = b"\0\x3c\0\x46";
 /// The begin of `basic.ack`.
 const ACK: &[u8] = b"\0\x3c\0\x50";
 /// `connection.close` with the code 541, without a method that it is for.

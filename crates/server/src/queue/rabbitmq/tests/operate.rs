@@ -1,5 +1,6 @@
 //! What an operator is told.
 
+use super::network::Network;
 use super::{Options, Place, check, publish, soon, start, until};
 use crate::queue::rabbitmq::{Error, Fits, broker, declare};
 
@@ -55,6 +56,17 @@ async fn a_check_tells_what_is_there_and_makes_nothing() {
     })
     .await;
     soon(consumer.finished()).await;
+}
+
+#[tokio::test]
+async fn a_queue_that_is_not_served_is_told() {
+    let Some(place) = Place::new(2) else { return };
+    broker::connect(&place.0).await.unwrap().close().await;
+    let network = Network::new(&place.0).await;
+    network.set_broken(Some(declare::queue_name(&place.0, 1)));
+    let report = check(&network.through(place.options(1))).await.unwrap();
+    let fits: Vec<_> = report.partitions.into_iter().map(|one| one.fits).collect();
+    assert_eq!(fits, [Fits::Yes, Fits::Broken]);
 }
 
 #[test]
