@@ -1,5 +1,9 @@
 //! What messages cost while files move beside them, through the same server, disk and cores: files
 //! of one pair go up and come back, one after another, as fast as they can.
+//!
+//! Who moves files sits elsewhere, with cores of their own. Here they share those of the server and
+//! of who sends messages, so their threads have the lowest priority: what is measured is what files
+//! cost the server, and not what sealing them costs its neighbours.
 
 use std::{
     path::Path,
@@ -8,7 +12,9 @@ use std::{
 
 use anser_client::{Client, Content, Event, Events, Outgoing, proto::ConversationId};
 use anyhow::Context as _;
-use tokio::{sync::watch, task::JoinHandle};
+use rustix::process::setpriority_process;
+use tokio::{runtime, sync::watch, task::JoinHandle};
+use tokio_util::context::RuntimeExt as _;
 
 use super::{
     file::{client, make_source},
@@ -19,8 +25,12 @@ use super::{
 /// Bytes of each file: long enough that moving is most of it.
 const FILE_BYTES: u64 = 256 * 1024 * 1024;
 
+/// The lowest priority that Linux knows.
+const NICE: i32 = 19;
+
 /// Files that move until they are told to end.
 pub(super) struct Moving {
+    elsewhere: runtime::Runtime,
     end: watch::Sender<bool>,
     task: JoinHandle<anyhow::Result<Moved>>,
 }
@@ -52,11 +62,16 @@ impl Moving {
         make_source(&source, FILE_BYTES)?;
         let people = server.make_devices(2).await?;
         let chat = server.befriend(&[[people[0].user.id, people[1].user.id]]).await?[0];
-        let (sender, _) = client(server, &people[0], &folder.join("files-sender")).await?;
-        let (receiver, events) = client(server, &people[1], &folder.join("files-receiver")).await?;
+        let elsewhere = elsewhere()?;
+        // Their tasks begin, and stay, in the runtime that they are made in.
+        let folders = ["files-sender", "files-receiver"].map(|name| folder.join(name));
+        let sender = elsewhere.wrap(client(server, &people[0], &folders[0]));
+        let (sender, _) = sender.await?;
+        let receiver = elsewhere.wrap(client(server, &people[1], &folders[1]));
+        let (receiver, events) = receiver.await?;
         let mut pair = Pair { sender, receiver, events, chat };
         let (end, mut ended) = watch::channel(false);
-        let task = tokio::spawn(async move {
+        let task = elsewhere.spawn(async move {
             let mut moved = Moved::default();
             // What the end cuts off does not count.
             tokio::select! {
@@ -67,7 +82,7 @@ impl Moving {
             pair.receiver.shutdown().await;
             Ok(moved)
         });
-        Ok(Self { end, task })
+        Ok(Self { elsewhere, end, task })
     }
 
     /// Ends. Gives what moved.
@@ -76,8 +91,21 @@ impl Moving {
     /// It failed.
     pub(super) async fn end(self) -> anyhow::Result<Moved> {
         self.end.send_replace(true);
-        self.task.await?
+        let moved = self.task.await;
+        // Dropped, it would wait, which a task may not.
+        self.elsewhere.shutdown_background();
+        moved?
     }
+}
+
+/// A runtime whose threads give way to all others.
+fn elsewhere() -> std::io::Result<runtime::Runtime> {
+    let give_way = || {
+        if let Err(error) = setpriority_process(None, NICE) {
+            eprintln!("the clients that move files have the priority of the others: {error}");
+        }
+    };
+    runtime::Builder::new_multi_thread().enable_all().on_thread_start(give_way).build()
 }
 
 impl Pair {
