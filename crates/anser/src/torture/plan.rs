@@ -80,13 +80,12 @@ const AWAY_MS: (u64, u64) = (50, 3_000);
 /// The acts of one client, without end.
 pub(super) struct Acts {
     random: Random,
-    with_files: bool,
 }
 
 impl Acts {
-    /// Those of one client of a seed. Where it does not send files it sends messages instead.
-    pub(super) fn of((seed, with_files): (u64, bool), client: ClientId) -> Self {
-        Self { random: Random::of(seed, &format!("client {client}")), with_files }
+    /// Those of one client of a seed.
+    pub(super) fn of(seed: u64, client: ClientId) -> Self {
+        Self { random: Random::of(seed, &format!("client {client}")) }
     }
 
     /// The next act. Every act draws the same number of numbers.
@@ -102,7 +101,6 @@ impl Acts {
         let what = match deed(share) {
             _ if revokes => Deed::Revoke,
             Deed::Send { .. } => Deed::Send { messages },
-            Deed::SendFile { .. } if !self.with_files => Deed::Send { messages },
             Deed::SendFile { .. } => Deed::SendFile { bytes },
             Deed::Leave { .. } => Deed::Leave { away },
             other => other,
@@ -165,7 +163,7 @@ mod tests {
     #[test]
     fn a_seed_gives_the_same_acts_again_and_another_seed_others() {
         let acts = |seed, client| {
-            let mut acts = Acts::of((seed, true), client);
+            let mut acts = Acts::of(seed, client);
             (0..200).map(|_| acts.next()).collect::<Vec<_>>()
         };
         assert_eq!(acts(7, 1), acts(7, 1));
@@ -175,11 +173,11 @@ mod tests {
 
     #[test]
     fn every_kind_of_deed_is_done() {
-        let mut acts = Acts::of((1, true), 0);
+        let mut acts = Acts::of(1, 0);
         let deeds = (0..2_000).map(|_| std::mem::discriminant(&acts.next().what));
         assert_eq!(deeds.collect::<HashSet<_>>().len(), SHARES.len() + 1);
         let mut sizes = Vec::new();
-        let mut acts = Acts::of((1, true), 0);
+        let mut acts = Acts::of(1, 0);
         for _ in 0..20_000 {
             if let Deed::SendFile { bytes } = acts.next().what {
                 sizes.push(bytes);

@@ -18,7 +18,7 @@ use super::{
     Settings,
     actor::{self, Troupe},
     client::{Slot, World},
-    fault::{Lane, Layout},
+    fault::Lane,
     finale,
     history::{Record, Recorder, What},
     plan::{Acts, Schedule},
@@ -161,9 +161,7 @@ async fn perform(
         }
         let share = if is_late { random.share() * 0.8 } else { 0.0 };
         let arrives = Duration::from_secs(settings.seconds).mul_f64(share);
-        // Apis of different hosts need a shared folder for files.
-        let with_files = settings.layout == Layout::Single;
-        let acts = Acts::of((settings.seed, with_files), slot.id);
+        let acts = Acts::of(settings.seed, slot.id);
         let played = actor::play(slot, acts, troupe.clone(), asked, fallen.clone());
         actors.spawn(async move {
             sleep(arrives).await;

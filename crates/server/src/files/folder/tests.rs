@@ -16,7 +16,11 @@ const ID: FileId = FileId(0x107);
 
 /// One of the servers that share a folder.
 fn server(folder: &Path) -> Files {
-    let config = config::Files { shared: true, ..config::Files::default() };
+    open(folder, true)
+}
+
+fn open(folder: &Path, shared: bool) -> Files {
+    let config = config::Files { shared, ..config::Files::default() };
     Files::in_folder(folder, config, (Arc::new(|| u64::MAX), 0)).unwrap()
 }
 
@@ -47,6 +51,30 @@ async fn a_lock_ends_with_its_holder() {
     std::fs::create_dir(folder.path().join("locks")).unwrap();
     std::fs::write(folder.path().join("locks").join(ID.to_string()), "").unwrap();
     assert!(server(folder.path()).writing(ID).await.unwrap().is_some());
+}
+
+/// Blocks of a disk, and the bytes before and behind them, are written in different ways.
+#[tokio::test]
+async fn a_file_that_goes_on_anywhere_is_whole() {
+    const BLOCK: usize = 4096;
+    let all: Vec<u8> = (0..2_000_003_u32).map(|at| (at % 251) as u8).collect();
+    let cuts = [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 64 * BLOCK, 64 * BLOCK + 1, 200 * BLOCK];
+    for (shared, piece) in [(false, 16 * BLOCK), (false, 70_001), (false, 1_000_003), (true, 7_001)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let files = open(folder.path(), shared);
+        for (from, to) in cuts.into_iter().zip(cuts.into_iter().skip(1).chain([all.len()])) {
+            let pieces: Vec<_> = all[from..to].chunks(piece).map(Bytes::copy_from_slice).collect();
+            let pieces = pieces.into_iter().map(Ok::<_, std::io::Error>);
+            let body = Body::from_stream(stream::iter(pieces));
+            let writing = files.writing(ID).await.unwrap().expect("nobody writes");
+            let append = Append { writing, offset: from as u64, size: all.len() as u64, body };
+            let done = files.append(append).await.unwrap();
+            assert_eq!((done.offset, done.cut), (to as u64, None));
+        }
+        let stored = std::fs::read(folder.path().join("07").join(ID.to_string())).unwrap();
+        assert!(stored == all, "in pieces of {piece}");
+    }
 }
 
 /// Long enough for several syncs while more comes.

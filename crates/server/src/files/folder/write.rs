@@ -2,18 +2,28 @@
 //!
 //! Three things overlap: the next bytes come, those before them are written, and those before these
 //! are synced. What is told, and what is there after a crash, is what is synced.
+//!
+//! What fills a buffer goes past the page cache, where the file system can do that. Through it, the
+//! bytes of some megabytes reach the disk at once when they are synced, and the store's syncs wait
+//! for them: beside 500 MB/s one of 100 took 5.4 ms, past it 0.8 ms.
 
 use std::{
-    fs::File,
+    fs::{File, OpenOptions},
     io::{self, ErrorKind},
-    os::unix::fs::FileExt as _,
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    path::Path,
     sync::Arc,
 };
 
 use anser_proto::Code;
+use axum::body::Bytes;
 use tokio::task::JoinHandle;
 
-use super::{Folder, blocking, open_or_make};
+use super::{
+    Folder, blocking,
+    buffer::{BLOCK_BYTES, Buffer},
+    open_or_make,
+};
 use crate::files::{Append, Appended, Writing, incoming::Incoming};
 
 impl Folder {
@@ -24,9 +34,8 @@ impl Folder {
         let mut tail = Tail::open(self, writing, offset).await?;
         let mut incoming = Incoming::new(body, size - offset);
         let mut is_full = false;
-        while !is_full && let Some(piece) = incoming.next().await {
-            tail.buffer.extend_from_slice(&piece);
-            if tail.buffer.len() >= WRITE_BYTES {
+        while !is_full && let Some(mut piece) = incoming.next().await {
+            while !is_full && tail.fill(&mut piece) {
                 is_full = !tail.write(self).await?;
             }
         }
@@ -38,11 +47,13 @@ impl Folder {
 
 /// The end of a file that grows.
 struct Tail {
-    file: Arc<File>,
+    file: Arc<Ways>,
     /// A write that still runs when the request is given up must keep others away.
     writing: Arc<Writing>,
     /// What is not being written yet.
-    buffer: Vec<u8>,
+    buffer: Buffer,
+    /// At so many bytes it is written: then the next write begins at a block.
+    buffer_max: usize,
     /// The write that runs, if the last one was not waited for.
     write: Option<JoinHandle<io::Result<Written>>>,
     /// What the last write that was waited for left.
@@ -61,23 +72,38 @@ struct Written {
     /// Not all of it fit on the disk.
     is_full: bool,
     /// Empty, to be used again.
-    buffer: Vec<u8>,
+    buffer: Buffer,
+}
+
+/// The two ways to a file.
+struct Ways {
+    /// Through the page cache.
+    cached: File,
+    /// Past it; `None` where that is not possible.
+    direct: Option<File>,
 }
 
 impl Tail {
     async fn open(folder: &Folder, writing: Writing, offset: u64) -> io::Result<Self> {
-        let path = folder.file(writing.id());
-        let file = Arc::new(blocking(move || open_or_make(&path)).await?);
+        let (path, is_shared) = (folder.file(writing.id()), folder.is_shared());
+        let file = Arc::new(blocking(move || Ways::open(&path, is_shared)).await?);
         Ok(Self {
             file,
             writing: Arc::new(writing),
-            buffer: Vec::new(),
+            buffer: Buffer::new(WRITE_BYTES),
+            buffer_max: WRITE_BYTES - (offset % BLOCK_BYTES as u64) as usize,
             write: None,
             end: offset,
             is_full: false,
             sync: None,
             syncing: offset,
         })
+    }
+
+    /// Takes of a piece what the buffer has room for. Tells whether it is to be written now.
+    fn fill(&mut self, piece: &mut Bytes) -> bool {
+        self.buffer.fill(piece, self.buffer_max);
+        self.buffer.bytes().len() == self.buffer_max
     }
 
     /// Begins to write the buffer, when the write before it is done. Tells whether there is room.
@@ -87,11 +113,13 @@ impl Tail {
         if self.is_full {
             return Ok(false);
         }
-        if !self.buffer.is_empty() {
-            if !folder.has_room(self.buffer.len() as u64) {
+        if !self.buffer.bytes().is_empty() {
+            if !folder.has_room(self.buffer.bytes().len() as u64) {
                 return Ok(false);
             }
+            let spare = spare.unwrap_or_else(|| Buffer::new(WRITE_BYTES));
             let buffer = std::mem::replace(&mut self.buffer, spare);
+            self.buffer_max = WRITE_BYTES;
             let (file, held) = (Arc::clone(&self.file), Arc::clone(&self.writing));
             let offset = self.end;
             self.write = Some(tokio::task::spawn_blocking(move || {
@@ -103,11 +131,11 @@ impl Tail {
     }
 
     /// Waits for the write that runs. Gives memory to use again.
-    async fn written(&mut self) -> io::Result<Vec<u8>> {
-        let Some(write) = self.write.take() else { return Ok(Vec::new()) };
+    async fn written(&mut self) -> io::Result<Option<Buffer>> {
+        let Some(write) = self.write.take() else { return Ok(None) };
         let Written { end, is_full, buffer } = write.await.map_err(io::Error::other)??;
         (self.end, self.is_full) = (end, is_full);
-        Ok(buffer)
+        Ok(Some(buffer))
     }
 
     /// Begins a sync when enough is written; waits for the one before it only when that is late.
@@ -129,7 +157,7 @@ impl Tail {
         self.syncing = self.end;
         self.sync = Some(tokio::task::spawn_blocking(move || {
             let _held = held;
-            file.sync_data()
+            file.cached.sync_data()
         }));
     }
 
@@ -151,12 +179,40 @@ impl Tail {
     }
 }
 
+impl Ways {
+    fn open(path: &Path, is_shared: bool) -> io::Result<Self> {
+        let cached = open_or_make(path)?;
+        let mut options = OpenOptions::new();
+        options.write(true).custom_flags(rustix::fs::OFlags::DIRECT.bits() as i32);
+        // Of a network's file system nothing is known.
+        let direct = if is_shared { None } else { options.open(path).ok() };
+        Ok(Self { cached, direct })
+    }
+
+    fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut written = 0;
+        let is_aligned = |number: u64| number.is_multiple_of(BLOCK_BYTES as u64);
+        if let Some(direct) = &self.direct
+            && is_aligned(offset)
+            && is_aligned(bytes.len() as u64)
+        {
+            written = match direct.write_at(bytes, offset) {
+                Ok(written) => written,
+                // It wants something else of memory or place, or does not do it at all.
+                Err(error) if error.kind() == ErrorKind::InvalidInput => 0,
+                Err(error) => return Err(error),
+            };
+        }
+        self.cached.write_all_at(&bytes[written..], offset + written as u64)
+    }
+}
+
 /// Writes a buffer at the file's end, `offset`.
-fn write(file: &File, offset: u64, mut buffer: Vec<u8>) -> io::Result<Written> {
-    let (end, is_full) = match file.write_all_at(&buffer, offset) {
-        Ok(()) => (offset + buffer.len() as u64, false),
+fn write(file: &Ways, offset: u64, mut buffer: Buffer) -> io::Result<Written> {
+    let (end, is_full) = match file.write(buffer.bytes(), offset) {
+        Ok(()) => (offset + buffer.bytes().len() as u64, false),
         // Some of it may be there: the length tells, and it is of the right bytes.
-        Err(error) if is_full(&error) => (file.metadata()?.len().max(offset), true),
+        Err(error) if is_full(&error) => (file.cached.metadata()?.len().max(offset), true),
         Err(error) => return Err(error),
     };
     buffer.clear();
