@@ -1,6 +1,6 @@
 //! Files in a folder: a plain file each, whose length after a sync is the offset that is told.
 
-mod buffer;
+mod direct;
 mod lock;
 mod read;
 #[cfg(test)]

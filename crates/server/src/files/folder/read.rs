@@ -1,6 +1,11 @@
 //! Reading a part of a file, piece by piece.
 
-use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _, sync::Arc};
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    ops::Range,
+    sync::Arc,
+};
 
 use anser_proto::FileId;
 use axum::body::Bytes;
@@ -9,11 +14,15 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 
-use super::{Folder, blocking, found};
+use super::{
+    Folder, blocking,
+    direct::{BLOCK_BYTES, Ways},
+    found,
+};
 
 /// A part of a file that is open.
 struct Piece {
-    file: Arc<File>,
+    file: Arc<Ways>,
     range: Range<u64>,
 }
 
@@ -24,12 +33,16 @@ impl Folder {
         id: FileId,
         range: Range<u64>,
     ) -> io::Result<Option<BoxStream<'static, io::Result<Bytes>>>> {
-        let path = self.file(id);
+        let (path, is_shared) = (self.file(id), self.is_shared());
         blocking(move || {
-            let Some(file) = found(File::open(path))? else { return Ok(None) };
-            let is_whole = file.metadata()?.len() >= range.end;
+            let Some(file) = found(File::open(&path))? else { return Ok(None) };
+            let bytes = file.metadata()?.len();
+            let file = match is_shared {
+                true => Ways::of_a_network(file),
+                false => Ways::new(file, (&path, bytes), OpenOptions::new().read(true)),
+            };
             let piece = Piece { file: Arc::new(file), range };
-            Ok(is_whole.then(|| pieces(piece).boxed()))
+            Ok((bytes >= piece.range.end).then(|| pieces(piece).boxed()))
         })
         .await
     }
@@ -40,15 +53,10 @@ fn pieces(piece: Piece) -> impl Stream<Item = io::Result<Bytes>> + Send {
         if range.is_empty() {
             return Ok(None);
         }
-        let wanted = (range.end - range.start).min(READ_BYTES);
+        let end = range.end.min(range.start + READ_BYTES - range.start % BLOCK_BYTES as u64);
         let (from, opened) = (range.start, Arc::clone(&file));
-        let read = move || {
-            let mut bytes = vec![0; usize::try_from(wanted).unwrap_or(0)];
-            opened.read_exact_at(&mut bytes, from)?;
-            Ok(Bytes::from(bytes))
-        };
-        let bytes = blocking(read).await?;
-        Ok(Some((bytes, Piece { file, range: from + wanted..range.end })))
+        let bytes = blocking(move || opened.read(from..end)).await?;
+        Ok(Some((bytes, Piece { file, range: end..range.end })))
     })
 }
 

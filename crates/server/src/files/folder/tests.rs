@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use anser_proto::{Code, FileId};
 use axum::body::{Body, Bytes};
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -57,6 +57,8 @@ async fn a_lock_ends_with_its_holder() {
 #[tokio::test]
 async fn a_file_that_goes_on_anywhere_is_whole() {
     const BLOCK: usize = 4096;
+    // One as long is kept out of the page cache.
+    const SIZE: u64 = 16 << 20;
     let all: Vec<u8> = (0..2_000_003_u32).map(|at| (at % 251) as u8).collect();
     let cuts = [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 64 * BLOCK, 64 * BLOCK + 1, 200 * BLOCK];
     for (shared, piece) in [(false, 16 * BLOCK), (false, 70_001), (false, 1_000_003), (true, 7_001)]
@@ -68,12 +70,35 @@ async fn a_file_that_goes_on_anywhere_is_whole() {
             let pieces = pieces.into_iter().map(Ok::<_, std::io::Error>);
             let body = Body::from_stream(stream::iter(pieces));
             let writing = files.writing(ID).await.unwrap().expect("nobody writes");
-            let append = Append { writing, offset: from as u64, size: all.len() as u64, body };
+            let append = Append { writing, offset: from as u64, size: SIZE, body };
             let done = files.append(append).await.unwrap();
             assert_eq!((done.offset, done.cut), (to as u64, None));
         }
         let stored = std::fs::read(folder.path().join("07").join(ID.to_string())).unwrap();
         assert!(stored == all, "in pieces of {piece}");
+    }
+}
+
+/// Of a range, the blocks are read whole, and what is around it is left out.
+#[tokio::test]
+async fn any_range_of_a_long_file_is_read() {
+    const LENGTH: u32 = 9_000_003;
+    let all: Vec<u8> = (0..LENGTH).map(|at| (at % 251) as u8).collect();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("07")).unwrap();
+    std::fs::write(folder.path().join("07").join(ID.to_string()), &all).unwrap();
+    for shared in [false, true] {
+        let files = open(folder.path(), shared);
+        for from in [0, 1, 4095, 4096, 262_143, 262_145, 8_999_000, LENGTH - 1, LENGTH] {
+            for length in [0, 1, 5000, 600_000, LENGTH] {
+                let to = LENGTH.min(from + length);
+                let read = files.read(ID, from.into()..to.into()).await.unwrap();
+                let Some(pieces) = read else { panic!("{from}..{to} of {LENGTH} is not there") };
+                let read: Vec<Bytes> = pieces.map(Result::unwrap).collect().await;
+                assert!(read.concat() == all[from as usize..to as usize], "{from}..{to}");
+            }
+        }
+        assert!(files.read(ID, 5..u64::from(LENGTH) + 1).await.unwrap().is_none());
     }
 }
 

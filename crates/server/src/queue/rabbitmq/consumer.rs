@@ -69,7 +69,7 @@ struct Subscriber {
     finishing: CancellationToken,
     /// One subscribes at a time: a queue that is broken ends the connection of who does.
     turn: Arc<Mutex<()>>,
-    /// It has its turn, and no answer yet.
+    /// It has asked, and has no answer yet.
     subscribes: bool,
     /// After a connection that ended meanwhile, so that the other partitions have their time.
     refusals: Waits,
@@ -202,7 +202,11 @@ impl Subscriber {
         let channel = session.connection.create_channel().await?;
         channel.basic_qos(self.options.prefetch, BasicQosOptions::default()).await?;
         self.inbox.begin();
-        let mut deliveries = self.subscribe(&channel).await?;
+        let closing = self.closing.clone();
+        let subscribed = closing.run_until_cancelled(self.subscribe(&channel)).await;
+        // Should it be given messages all the same, they go back with the connection.
+        let Some(subscribed) = subscribed else { return Ok(()) };
+        let mut deliveries = subscribed?;
         let mut active = None;
         let (mut knows_peers, mut is_preferred) = (true, self.is_preferred());
         let mut move_due = Box::pin(sleep(self.move_after()));
@@ -353,8 +357,9 @@ impl Drop for Active {
     }
 }
 
-/// An answer that takes longer is not waited for by the other partitions.
-const TURN_TIME: Duration = Duration::from_secs(1);
+/// An answer that takes longer is not waited for by the other partitions: a connection that is ended
+/// for a broken queue is ended at once.
+const TURN_TIME: Duration = Duration::from_millis(50);
 /// So many refusals in a row are no accident.
 const REFUSALS_TOLD: u32 = 3;
 /// Longer than a commit takes. What is not settled by then goes to the next one too, as a repeat.
