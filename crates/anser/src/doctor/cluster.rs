@@ -108,9 +108,8 @@ fn partition(one: &QueueReport) -> Option<Finding> {
     }
     if one.fits == Fits::Broken {
         let text = format!("RabbitMQ does not serve {name}: its users can not send");
-        let hint = "restart RabbitMQ; if its log says that the queue could not be restarted, delete \
-                    it with rabbitmqctl delete_queue: it is made anew, and clients send again what \
-                    was not acked";
+        let hint = "if it stays so the queue is damaged: see \"A queue that RabbitMQ can not serve\" \
+                    in docs/cluster.md";
         return Some(fail(what, text, hint));
     }
     if one.fits == Fits::Yes && one.consumers == 0 {

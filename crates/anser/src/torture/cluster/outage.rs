@@ -105,7 +105,8 @@ pub(super) fn pause(random: &mut Random) -> Duration {
 }
 
 /// The disk is filled to the last byte, and there is room again. Then a service that does not go on
-/// by itself is restarted, as its operator would.
+/// by itself is restarted, as its operator would: RabbitMQ without its data, of which a full disk
+/// leaves damaged queues.
 async fn fill(kind: Kind, service: &mut Service, random: &mut Random) -> Result<()> {
     service.disk()?.fill(0)?;
     sleep(random.millis(1_000, 3_000)).await;
@@ -117,11 +118,14 @@ async fn fill(kind: Kind, service: &mut Service, random: &mut Random) -> Result<
             if goes_on.is_ok_and(|probed| probed.is_ok()) {
                 return Ok(());
             }
+            service.kill().await?;
         }
-        Kind::RabbitMq => {}
+        Kind::RabbitMq => {
+            service.kill().await?;
+            service.empty()?;
+        }
         Kind::Redis => bail!("Redis has no disk"),
     }
-    service.kill().await?;
     service.start().await
 }
 

@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    io::{Read as _, Seek as _, SeekFrom},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -119,7 +118,6 @@ impl Service {
             Kind::Redis => self.redis(),
         };
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_file())?;
-        let told = log.metadata()?.len();
         let mut command = tokio::process::Command::from(command);
         command
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
@@ -140,28 +138,17 @@ impl Service {
             }
             sleep(LOOK).await;
         }
-        match self.kind {
-            Kind::RabbitMq => self.delete_what_is_broken(told).await,
-            Kind::MariaDb | Kind::Redis => Ok(()),
-        }
+        Ok(())
     }
 
-    /// Does what docs/cluster.md asks of an operator: a queue that RabbitMQ can not restart, as
-    /// after a disk that was full, is deleted. `told`: what its log held before the start.
-    async fn delete_what_is_broken(&self, told: u64) -> Result<()> {
-        let mut log = fs::File::open(self.log_file())?;
-        log.seek(SeekFrom::Start(told))?;
-        let mut since = Vec::new();
-        log.read_to_end(&mut since)?;
-        for line in String::from_utf8_lossy(&since).lines() {
-            if let Some((_, rest)) = line.split_once("quorum queue '%2F_")
-                && let Some((queue, _)) = rest.split_once("' could not be restarted")
-            {
-                println!("RabbitMQ can not restart the queue {queue}, which is deleted");
-                self.control(&["delete_queue", queue]).await?;
-            }
-        }
-        Ok(())
+    /// Removes all data of a RabbitMQ that does not run.
+    ///
+    /// # Errors
+    /// It can not be removed.
+    pub(super) fn empty(&self) -> Result<()> {
+        let data = self.disk()?.path().join("rabbitmq");
+        fs::remove_dir_all(&data)?;
+        Ok(fs::create_dir(&data)?)
     }
 
     async fn answers(&self) -> bool {

@@ -187,11 +187,9 @@ impl Subscriber {
         if self.refusals.failures() >= REFUSALS_TOLD {
             error!(
                 queue = self.queue,
-                "RabbitMQ ends the connection when this partition is asked for. When its log says \
-                 that the queue could not be restarted, delete it, and it is made anew: \
-                 rabbitmqctl delete_queue {}. Nothing that a client was told is sent is lost by \
-                 that",
-                self.queue
+                "RabbitMQ ends the connection when this partition is asked for. If it stays so, \
+                 the queue is damaged: see \"A queue that RabbitMQ can not serve\" in \
+                 docs/cluster.md"
             );
         }
         wait
@@ -359,7 +357,7 @@ impl Drop for Active {
 
 /// An answer that takes longer is not waited for by the other partitions: a connection that is ended
 /// for a broken queue is ended at once.
-const TURN_TIME: Duration = Duration::from_millis(50);
+const TURN_TIME: Duration = Duration::from_millis(250);
 /// So many refusals in a row are no accident.
 const REFUSALS_TOLD: u32 = 3;
 /// Longer than a commit takes. What is not settled by then goes to the next one too, as a repeat.
