@@ -112,7 +112,7 @@ impl Buffer {
         &self.memory[self.start..]
     }
 
-    /// Takes the begin of a piece, until the buffer holds so many bytes.
+    /// Takes the beginning of a piece, until the buffer holds so many bytes.
     pub(super) fn fill(&mut self, piece: &mut Bytes, until: usize) {
         let room = until.saturating_sub(self.bytes().len()).min(piece.len());
         self.memory.extend_from_slice(&piece.split_to(room));

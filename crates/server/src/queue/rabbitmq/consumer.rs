@@ -202,8 +202,7 @@ impl Subscriber {
         self.inbox.begin();
         let closing = self.closing.clone();
         let subscribed = closing.run_until_cancelled(self.subscribe(&channel)).await;
-        // Should it be given messages all the same, they go back with the connection.
-        let Some(subscribed) = subscribed else { return Ok(()) };
+        let Some(subscribed) = subscribed else { return self.leave(&channel).await };
         let mut deliveries = subscribed?;
         let mut active = None;
         let (mut knows_peers, mut is_preferred) = (true, self.is_preferred());

@@ -174,10 +174,10 @@ fn of(method: &[u8], queue: &str) -> Vec<u8> {
     [method, b"\0\0", &[length], queue.as_bytes()].concat()
 }
 
-/// The begin of `basic.consume` and of `basic.get`.
+/// The beginning of `basic.consume` and of `basic.get`.
 const CONSUME: &[u8] = b"\0\x3c\0\x14";
 const GET: &[u8] = b"\0\x3c\0\x46";
-/// The begin of `basic.ack`.
+/// The beginning of `basic.ack`.
 const ACK: &[u8] = b"\0\x3c\0\x50";
 /// `connection.close` with the code 541, without a method that it is for.
 const CLOSE: &[u8] = b"\x01\0\0\0\0\0\x19\0\x0a\0\x32\x02\x1d\x0eINTERNAL_ERROR\0\0\0\0\xce";
