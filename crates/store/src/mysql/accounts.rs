@@ -19,7 +19,7 @@ const DISABLED: u8 = 1;
 const REMOVED: u8 = 2;
 
 /// Columns of `im_user` as [`UserRow`] reads them.
-const COLUMNS: &str = "user, name, display_name, password_hash, state, system, created_at_ms";
+const COLUMNS: &str = "user, name, display_name, password_hash, state, `system`, created_at_ms";
 type UserRow = (u64, String, String, Option<String>, u8, u8, u64);
 
 pub(super) async fn create(tx: &mut Tx, new: &NewUser) -> Result<CreateUser, Failure> {
@@ -62,7 +62,7 @@ async fn insert(tx: &mut Tx, user: &User) -> Result<(), Failure> {
     let name = sqlx::query("INSERT INTO im_user_name (name, user) VALUES (?, ?)");
     tx.change(name.bind(&user.name).bind(user.id.0)).await?;
     let row = sqlx::query(
-        "INSERT INTO im_user (user, name, display_name, password_hash, state, system, \
+        "INSERT INTO im_user (user, name, display_name, password_hash, state, `system`, \
          created_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
     );
     let row = row.bind(user.id.0).bind(&user.name).bind(&user.display_name);

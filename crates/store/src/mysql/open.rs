@@ -187,7 +187,7 @@ async fn try_lock(pool: &Arc<Pool>) -> Result<Option<Tx>, Failure> {
     let mut tx = Tx::new(pool.take().await?, Mode::Single);
     let locked = sqlx::query("SELECT CAST(COALESCE(GET_LOCK(?, ?), 0) AS UNSIGNED)");
     let name: Option<(String,)> =
-        tx.one(sqlx::query("SELECT CONCAT('anser.', MD5(DATABASE()))")).await?;
+        tx.one(sqlx::query("SELECT CONCAT('anser.', LEFT(SHA2(DATABASE(), 256), 32))")).await?;
     let name = name.map(|(name,)| name).unwrap_or_default();
     let locked: Option<(u64,)> = tx.one(locked.bind(name).bind(LOCK_SECONDS)).await?;
     if locked != Some((1,)) {

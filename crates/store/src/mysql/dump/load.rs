@@ -201,7 +201,7 @@ fn strings<const N: usize>(text: &mut String, values: [&String; N]) {
 }
 
 const USER: (&str, &str) = (
-    "INSERT INTO im_user (user, name, display_name, password_hash, state, system, created_at_ms) \
+    "INSERT INTO im_user (user, name, display_name, password_hash, state, `system`, created_at_ms) \
      VALUES ",
     "",
 );

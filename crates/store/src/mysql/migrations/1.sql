@@ -5,7 +5,7 @@ CREATE TABLE IF NOT EXISTS im_user (
     password_hash VARCHAR(1000) NULL,
     -- 0 active, 1 disabled, 2 removed.
     state TINYINT UNSIGNED NOT NULL,
-    system TINYINT UNSIGNED NOT NULL,
+    `system` TINYINT UNSIGNED NOT NULL,
     created_at_ms BIGINT UNSIGNED NOT NULL
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
