@@ -7,10 +7,10 @@
 //! cut off, made longer, or whose chunks were exchanged does not open.
 //!
 //! The nonce is the first 12 bytes of SHA-256 over `"anser file nonce" | key | be64 number | end
-//! mark | SHA-256 of the plaintext from the file's start to the chunk's end`. The same file seals to
-//! the same bytes, so an upload can go on at any byte; should it change meanwhile, the nonces change
-//! with it and none is used twice. The hash is that of the file, which is made in any case: hashing
-//! is half of what sealing costs, and so it is done once.
+//! mark | SHA-256 of the plaintext from the file's start to the chunk's end`. The same file seals
+//! to the same bytes, so an upload can go on at any byte; should it change meanwhile, the nonces
+//! change with it and none is used twice. The hash is that of the file, which is made in any case:
+//! hashing is half of what sealing costs, and so it is done once.
 //!
 //! In: pieces of bytes. Out: pieces of bytes. No I/O; at most one chunk is held.
 

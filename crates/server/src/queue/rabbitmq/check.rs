@@ -115,9 +115,9 @@ fn fits(declared: Result<(), Error>) -> Result<Fits, Error> {
     }
 }
 
-/// Whether a queue answers. A declaration does not tell, it is answered without the queue. Asked for
-/// a message, one that has a single active consumer says no, and gives none; for one whose process
-/// is dead RabbitMQ ends the connection, so this takes one of its own.
+/// Whether a queue answers. A declaration does not tell, it is answered without the queue. Asked
+/// for a message, one that has a single active consumer says no, and gives none; for one whose
+/// process is dead RabbitMQ ends the connection, so this takes one of its own.
 async fn is_served(options: &Options, name: &str) -> Result<bool, Error> {
     let connected = broker::open(options).await?;
     let channel = connected.connection.create_channel().await?;

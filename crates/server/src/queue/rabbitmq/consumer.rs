@@ -354,8 +354,8 @@ impl Drop for Active {
     }
 }
 
-/// An answer that takes longer is not waited for by the other partitions: a connection that is ended
-/// for a broken queue is ended at once.
+/// An answer that takes longer is not waited for by the other partitions: a connection that is
+/// ended for a broken queue is ended at once.
 const TURN_TIME: Duration = Duration::from_millis(250);
 /// So many refusals in a row are no accident.
 const REFUSALS_TOLD: u32 = 3;
