@@ -25,17 +25,17 @@ pub(super) struct Ways {
 }
 
 impl Ways {
-    /// `bytes`: how long the file is, or will be. `options` open it either way.
-    pub(super) fn new(cached: File, (path, bytes): (&Path, u64), options: &OpenOptions) -> Self {
-        let mut options = options.clone();
-        options.custom_flags(OFlags::DIRECT.bits().cast_signed());
-        let open = || options.open(path).ok();
-        Self { cached, direct: if bytes < DIRECT_BYTES_MIN { None } else { open() } }
-    }
-
-    /// Of a network's file system nothing is known.
-    pub(super) fn of_a_network(cached: File) -> Self {
-        Self { cached, direct: None }
+    /// `bytes`: how long the file is, or will be. `is_shared`: its folder is of a network, of whose
+    /// file system nothing is known. `options` are those that it was opened with.
+    pub(super) fn new(
+        cached: File,
+        (path, is_shared): (&Path, bool),
+        bytes: u64,
+        options: &mut OpenOptions,
+    ) -> Self {
+        let stays = is_shared || bytes < DIRECT_BYTES_MIN;
+        let mut open = || options.custom_flags(OFlags::DIRECT.bits().cast_signed()).open(path).ok();
+        Self { cached, direct: if stays { None } else { open() } }
     }
 
     /// Writes all bytes, which begin at `offset`. When it fails, some of them may be there.

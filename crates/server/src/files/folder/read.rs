@@ -37,10 +37,7 @@ impl Folder {
         blocking(move || {
             let Some(file) = found(File::open(&path))? else { return Ok(None) };
             let bytes = file.metadata()?.len();
-            let file = match is_shared {
-                true => Ways::of_a_network(file),
-                false => Ways::new(file, (&path, bytes), OpenOptions::new().read(true)),
-            };
+            let file = Ways::new(file, (&path, is_shared), bytes, OpenOptions::new().read(true));
             let piece = Piece { file: Arc::new(file), range };
             Ok((bytes >= piece.range.end).then(|| pieces(piece).boxed()))
         })

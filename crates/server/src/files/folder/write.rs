@@ -78,10 +78,7 @@ impl Tail {
         let (path, is_shared) = (folder.file(writing.id()), folder.is_shared());
         let open = move || {
             let cached = open_or_make(&path)?;
-            Ok(match is_shared {
-                true => Ways::of_a_network(cached),
-                false => Ways::new(cached, (&path, size), OpenOptions::new().write(true)),
-            })
+            Ok(Ways::new(cached, (&path, is_shared), size, OpenOptions::new().write(true)))
         };
         let file = Arc::new(blocking(open).await?);
         Ok(Self {
