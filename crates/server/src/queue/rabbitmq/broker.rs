@@ -12,7 +12,8 @@ use std::{
 
 use futures_util::StreamExt as _;
 use lapin::{
-    AsyncTcpStream, Connection, ConnectionProperties, Event, tcp::AMQPUriTcpExt as _, uri::AMQPUri,
+    AsyncTcpStream, Channel, Connection, ConnectionProperties, Event, tcp::AMQPUriTcpExt as _,
+    uri::AMQPUri,
 };
 use parking_lot::Mutex;
 use tokio::{
@@ -20,7 +21,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Error, Options, declare};
 use crate::metrics::QUEUE_UP as UP;
@@ -245,6 +246,13 @@ pub(super) async fn open(options: &Options) -> Result<Connected, Error> {
     match timeout(CONNECT_TIME, connected).await {
         Ok(connection) => Ok(Connected { connection: Arc::new(connection?), socket }),
         Err(_) => Err(Error::Silent(CONNECT_TIME)),
+    }
+}
+
+/// Closes the channel to a queue, if that is answered in time.
+pub(super) async fn close(channel: &Channel, queue: &str, patience: Duration) {
+    if timeout(patience, channel.close(200, "OK".into())).await.is_err() {
+        debug!(queue, "a channel did not close");
     }
 }
 

@@ -28,12 +28,12 @@ use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::{
     Error, Options,
     balance::preferred,
-    broker::{Broker, Session, Waits},
+    broker::{self, Broker, Session, Waits},
     codec::Message,
     declare::queue_name,
     partition::Inbox,
@@ -310,9 +310,7 @@ impl Subscriber {
                 ack(channel, delivery).await?;
             }
         }
-        if timeout(LEAVE_TIME, channel.close(200, "OK".into())).await.is_err() {
-            debug!(queue = self.queue, "a channel did not close");
-        }
+        broker::close(channel, &self.queue, LEAVE_TIME).await;
         Ok(())
     }
 

@@ -16,11 +16,11 @@ use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::{
     Error, Options,
-    broker::{Broker, Session, Waits},
+    broker::{self, Broker, Session, Waits},
     codec::Message,
     declare::queue_name,
 };
@@ -193,10 +193,8 @@ impl Mover {
 
     /// Gives the channel up. What RabbitMQ has of it by then comes before what is published next.
     async fn leave(&mut self) {
-        if let Some((_, channel)) = self.channel.take()
-            && timeout(CLOSE_TIME, channel.close(200, "OK".into())).await.is_err()
-        {
-            debug!(queue = self.queue, "a channel did not close");
+        if let Some((_, channel)) = self.channel.take() {
+            broker::close(&channel, &self.queue, CLOSE_TIME).await;
         }
     }
 
