@@ -59,6 +59,11 @@ async fn p3_rows_are_exactly_floor_to_head_after_pruning() {
         sender.send(push(number, send(chat, b"to be pruned"))).await;
     }
     sender.acked(40).await;
+    // A device that has come back and not said what it has keeps its rows until the next round.
+    let (mut receiver, welcome) = Raw::resume(&server, &bob, 0, 0).await;
+    receiver.entries(1, welcome.head).await;
+    receiver.ack(welcome.head).await;
+    assert_eq!(sender.receipt().await, (40, 0), "its position is stored");
     server.stop().await;
     let mut audit = Audit::default();
     let before = audit.look(server.open_store().await, &HashMap::new()).await;

@@ -30,14 +30,6 @@ async fn receipts_until(raw: &mut Raw, client_seq: Seq) -> Vec<(Seq, Seq)> {
     }
 }
 
-async fn receipt(raw: &mut Raw) -> (Seq, Seq) {
-    loop {
-        if let Some(Kind::Receipt(receipt)) = raw.entry().await.1.kind {
-            return (receipt.delivered, receipt.read);
-        }
-    }
-}
-
 #[tokio::test]
 async fn p7_receipts_follow_the_truth() {
     let mut server = Server::start().await;
@@ -69,10 +61,10 @@ async fn p7_delivered_is_told_after_the_ack_and_not_after_the_push() {
         assert_eq!(receipts_until(&mut sender, number).await, [], "nobody stored anything");
     }
     receiver.ack(2).await;
-    assert_eq!(receipt(&mut sender).await, (1, 0), "what was acked, and not more");
+    assert_eq!(sender.receipt().await, (1, 0), "what was acked, and not more");
     receiver.entries(3, 5).await;
     receiver.ack(5).await;
-    assert_eq!(receipt(&mut sender).await, (4, 0));
+    assert_eq!(sender.receipt().await, (4, 0));
     server.stop().await;
 }
 
@@ -88,9 +80,9 @@ async fn p7_read_is_told_when_it_is_said_and_never_goes_back() {
     let mut reader = Raw::online(&server, &bob).await;
     reader.entries(1, 6).await;
     reader.ack(6).await;
-    assert_eq!(receipt(&mut sender).await, (5, 0), "stored is not read");
+    assert_eq!(sender.receipt().await, (5, 0), "stored is not read");
     reader.send(push(1, read(chat, 3))).await;
-    assert_eq!(receipt(&mut sender).await, (5, 3));
+    assert_eq!(sender.receipt().await, (5, 3));
     // Backwards and again: commands like others, but nothing to tell.
     reader.send(push(2, read(chat, 1))).await;
     reader.send(push(3, read(chat, 3))).await;
@@ -100,7 +92,7 @@ async fn p7_read_is_told_when_it_is_said_and_never_goes_back() {
     // A read mark of what was not acked yet says that it was delivered, too.
     while reader.entry().await.0 < 10 {}
     reader.send(push(4, read(chat, 6))).await;
-    assert_eq!(receipt(&mut sender).await, (6, 6));
+    assert_eq!(sender.receipt().await, (6, 6));
     server.stop().await;
 }
 

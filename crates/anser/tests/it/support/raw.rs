@@ -131,6 +131,15 @@ impl Raw {
         }
     }
 
+    /// The next receipt, as delivered and read; skips other entries.
+    pub(crate) async fn receipt(&mut self) -> (Seq, Seq) {
+        loop {
+            if let Some(wire::entry::Kind::Receipt(receipt)) = self.entry().await.1.kind {
+                return (receipt.delivered, receipt.read);
+            }
+        }
+    }
+
     /// Waits for the ack of this device's command `position`.
     pub(crate) async fn acked(&mut self, position: Seq) {
         loop {
