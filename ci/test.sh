@@ -57,6 +57,8 @@ need mkfs.ext4 e2fsprogs
 need ss iproute2
 need faketime faketime
 need nft nftables
+# Also where the services of the tests run elsewhere: a test starts one with certificates.
+need mariadbd mariadb-server
 # The proxies of deploy/, which a test starts.
 need haproxy haproxy
 need nginx nginx-light

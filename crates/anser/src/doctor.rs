@@ -159,8 +159,14 @@ fn permissions(data_dir: &Path) -> Finding {
 async fn store(url: &ServiceUrl) -> Finding {
     let what = "store";
     match mysql::check(&mysql::Options::new(url.reveal())).await {
-        Ok((version, None)) => ok(what, version),
-        Ok((version, Some(doubt))) => warn(what, version, doubt),
+        Ok(mysql::Checked { version, tls, doubt }) => {
+            let tls = tls.as_deref().unwrap_or("no TLS");
+            let text = format!("{version}, {tls}");
+            match doubt {
+                None => ok(what, text),
+                Some(doubt) => warn(what, text, doubt),
+            }
+        }
         Err(mysql::OpenError::Exported) => exported("in this database"),
         Err(error) => {
             fail(what, error.to_string(), "see store.url, and the settings of that server")

@@ -38,7 +38,7 @@ use std::time::Duration;
 
 pub(crate) use dump::{export, import, new_epoch};
 pub use migration::SCHEMA;
-pub use open::{OpenError, check};
+pub use open::{Checked, OpenError, check};
 
 use crate::apply::Limits;
 use failure::{Failure, Tries};
@@ -48,7 +48,9 @@ use tx::{Mode, Tx};
 /// How to open a store on a server.
 #[derive(Clone)]
 pub struct Options {
-    /// `mysql://user:password@host:port/database`; the database must exist.
+    /// `mysql://user:password@host:port/database`; the database must exist. Behind it may stand
+    /// how the connection is encrypted, as in `?ssl-mode=VERIFY_IDENTITY&ssl-ca=/path/of/ca.pem`;
+    /// without, it is where the server can do so, whoever the server is.
     pub url: String,
     /// Longest sealed body of a message, in bytes.
     pub body_bytes_max: usize,

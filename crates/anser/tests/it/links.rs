@@ -1,16 +1,15 @@
 //! The link between the nodes of a cluster, on TLS and where only one end has it.
 
-use std::{net::SocketAddr, path::Path};
+use std::net::SocketAddr;
 
 use anser_proto::ConversationId;
 use anser_server::config::Config;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 
-use crate::support::{people::Person, server::Server, site::Account};
+use crate::support::{certificates::certify, people::Person, server::Server, site::Account};
 
 /// What a server that speaks TLS says to whom speaks none: an alert.
 const TLS_ALERT: u8 = 21;
@@ -19,7 +18,7 @@ const TLS_ALERT: u8 = 21;
 async fn people_chat_over_tls_and_also_where_only_one_end_has_it() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let files = ["ca.pem", "node.pem", "node.key"].map(|name| folder.path().join(name));
-    certify(&files);
+    certify("127.0.0.1", &files);
     let [ca, cert, key] = files;
     let with_tls = |config: &mut Config| {
         config.link.tls_ca = Some(ca.clone());
@@ -61,18 +60,4 @@ async fn hears_in_the_clear(address: SocketAddr) -> u8 {
     let begins = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
     clear.write_all(begins).await.expect("it reads");
     clear.read_u8().await.expect("it answers")
-}
-
-/// An authority, and a certificate of it for this machine with its key.
-fn certify([ca, cert, key]: &[impl AsRef<Path>; 3]) {
-    let mut params = CertificateParams::new(Vec::new()).expect("no names");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca_key = KeyPair::generate().expect("a key");
-    std::fs::write(ca, params.self_signed(&ca_key).expect("signed").pem()).expect("written");
-    let issuer = Issuer::new(params, ca_key);
-    let node_key = KeyPair::generate().expect("a key");
-    let node = CertificateParams::new(["127.0.0.1".to_owned()]).expect("an address");
-    std::fs::write(cert, node.signed_by(&node_key, &issuer).expect("signed").pem())
-        .expect("written");
-    std::fs::write(key, node_key.serialize_pem()).expect("written");
 }

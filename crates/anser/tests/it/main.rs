@@ -11,6 +11,7 @@ mod files;
 mod hostile;
 mod links;
 mod moves;
+mod mysql_tls;
 mod operator;
 mod promises;
 mod proxies;

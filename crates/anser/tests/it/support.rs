@@ -1,6 +1,7 @@
 //! What the tests are written with.
 
 pub(crate) mod audit;
+pub(crate) mod certificates;
 pub(crate) mod cli;
 pub(crate) mod collector;
 pub(crate) mod database;

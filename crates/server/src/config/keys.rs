@@ -120,7 +120,7 @@ keys! {
         "Where /livez, /readyz and /metrics listen. For this machine's monitoring, not for clients.";
 
     store.url = "\"\"", store_url,
-        "mysql://user:password@host:port/database of a MySQL 8 or MariaDB 10.6 server (or later ones) that\nholds the data; empty: the embedded database in the data folder. The database must exist, its tables\nare made. The password is better given by the variable than in this file.";
+        "mysql://user:password@host:port/database of a MySQL 8 or MariaDB 10.6 server (or later ones) that\nholds the data; empty: the embedded database in the data folder. The database must exist, its tables\nare made. Across a network put ?ssl-mode=VERIFY_IDENTITY&ssl-ca=FILE behind it. The password is better\ngiven by the variable than in this file.";
     store.memory_bytes = "\"128 MiB\"", bytes,
         "Memory for caches and write buffers of the embedded database. More makes reading old history faster.";
     store.disk_floor_bytes = "\"512 MiB\"", bytes,

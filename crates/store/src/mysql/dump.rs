@@ -11,6 +11,8 @@ mod rows;
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
+use sqlx::Row as _;
+
 use super::Options;
 use super::failure::{Failure, Tries};
 use super::open::{
@@ -97,9 +99,7 @@ async fn alone(options: &Options) -> Result<(Tx, Option<Found>)> {
     let found = open::prepare_whole(&mut tx).await?;
     let until = Instant::now() + options.patience;
     loop {
-        let others = "SELECT CAST(COUNT(*) AS UNSIGNED) FROM information_schema.PROCESSLIST \
-                      WHERE DB = DATABASE() AND ID <> CONNECTION_ID()";
-        let others = tx.select::<(u64,)>(others.to_owned()).await?.pop().map_or(0, |one| one.0);
+        let others = others(&mut tx).await?;
         if others == 0 {
             return Ok((tx, found));
         }
@@ -109,6 +109,21 @@ async fn alone(options: &Options) -> Result<(Tx, Option<Found>)> {
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
+}
+
+/// How many other connections use the database, as far as this one may see them.
+async fn others(tx: &mut Tx) -> Result<u64> {
+    let own: Option<(String,)> = tx.one(sqlx::query("SELECT DATABASE()")).await?;
+    // Not from information_schema: of MySQL it fails while a statement with bytes in it runs.
+    let all = tx.script("SHOW PROCESSLIST".to_owned()).await?;
+    let used: Vec<Option<String>> = all
+        .iter()
+        .flatten()
+        .map(|row| row.try_get("db"))
+        .collect::<Result<_, _>>()
+        .map_err(Failure::from)?;
+    let own = own.map(|(name,)| name);
+    Ok(used.iter().filter(|name| **name == own).count().saturating_sub(1) as u64)
 }
 
 /// The epoch of what is there, and whether it was exported already.

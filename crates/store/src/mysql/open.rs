@@ -21,7 +21,10 @@ use crate::apply::Limits;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The URL does not make sense. What it says is not told: it holds a password.
-    #[error("the URL of the store is not of the form mysql://user:password@host:port/database")]
+    #[error(
+        "the URL of the store is not of the form mysql://user:password@host:port/database, with \
+         nothing behind it but ?ssl-mode=…&ssl-ca=…&ssl-cert=…&ssl-key=…&socket=…"
+    )]
     Url,
     /// A newer version wrote the tables, and they are no longer for this one.
     #[error(
@@ -107,11 +110,22 @@ impl Found {
     }
 }
 
-/// Connects to a server and changes nothing; gives its version and what an operator should know.
+/// What is known of a server before anything is stored there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// As it tells it, such as `8.4.11` or `10.11.19-MariaDB-0+deb12u1`.
+    pub version: String,
+    /// What the connection is encrypted with, such as `TLSv1.3`; `None` when it is not.
+    pub tls: Option<String>,
+    /// What an operator should know, in a sentence.
+    pub doubt: Option<&'static str>,
+}
+
+/// Connects to a server and changes nothing.
 ///
 /// # Errors
 /// As for [`Mysql::open`].
-pub async fn check(options: &Options) -> Result<(String, Option<&'static str>), OpenError> {
+pub async fn check(options: &Options) -> Result<Checked, OpenError> {
     let connect = connect_options(options)?;
     let mut tries = Tries::new(options.patience, None);
     let pool = Arc::new(Pool::new(connect.clone(), 1, options.weak_durability));
@@ -123,13 +137,13 @@ pub async fn check(options: &Options) -> Result<(String, Option<&'static str>), 
                 Some(tables) => found(&mut tx, tables).await?,
                 None => None,
             };
-            Ok((server, found))
+            Ok((server, found, server::tls(&mut tx).await?))
         };
         if let Some(end) = tries.end(looked).await {
-            let (server, found) = end?;
+            let (server, found, tls) = end?;
             found.map(Found::epoch).transpose()?;
             let doubt = server.doubt();
-            return Ok((server.version, doubt));
+            return Ok(Checked { version: server.version, tls, doubt });
         }
     }
 }
@@ -137,7 +151,7 @@ pub async fn check(options: &Options) -> Result<(String, Option<&'static str>), 
 pub(super) fn connect_options(options: &Options) -> Result<MySqlConnectOptions, OpenError> {
     let connect = MySqlConnectOptions::from_str(&options.url).map_err(|_| OpenError::Url)?;
     let named = connect.get_database().is_some_and(|name| !name.is_empty());
-    if !named || !options.url.starts_with("mysql://") {
+    if !named || !options.url.starts_with("mysql://") || !knows_settings(&options.url) {
         return Err(OpenError::Url);
     }
     // A statement holds what must not get into a log. The session's settings are our own.
@@ -147,6 +161,15 @@ pub(super) fn connect_options(options: &Options) -> Result<MySqlConnectOptions, 
         .no_engine_substitution(false)
         .timezone(None)
         .set_names(false))
+}
+
+/// sqlx leaves out what it does not know, and who writes `ssl_mode=REQUIRED` believes it.
+fn knows_settings(url: &str) -> bool {
+    let Some((_, settings)) = url.split_once('?') else { return true };
+    settings.split('&').all(|setting| {
+        let name = setting.split_once('=').map_or(setting, |(name, _)| name);
+        ["ssl-mode", "ssl-ca", "ssl-cert", "ssl-key", "socket"].contains(&name)
+    })
 }
 
 /// Brings the tables up to date, and mints the epoch of a store that is new.

@@ -4,7 +4,7 @@ use sqlx::ConnectOptions as _;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 
 use super::failure::Failure;
-use super::tx::run;
+use super::tx::{Tx, run};
 
 /// The server closes a connection that is silent for so long. It also bounds how long the locks of
 /// a process that died or was cut off behind a broken network stay held: nothing else tells the
@@ -30,12 +30,31 @@ pub(super) async fn connect(
     options: &MySqlConnectOptions,
     weak_durability: bool,
 ) -> Result<(MySqlConnection, Server), Failure> {
-    let mut connection = options.connect().await?;
+    let mut connection = options.connect().await.map_err(refused)?;
     let server = set_up(&mut connection).await?;
     match server.unfit(weak_durability) {
         None => Ok((connection, server)),
         Some(why) => Err(Failure::unavailable(why)),
     }
+}
+
+fn refused(error: sqlx::Error) -> Failure {
+    match error {
+        // Accounts of MySQL 8 and later. Without TLS the password would have to be encrypted with
+        // RSA, for which sqlx uses a crate that leaks the key by its timing (RUSTSEC-2023-0071).
+        sqlx::Error::Configuration(why) if why.to_string().contains("RSA") => Failure::unavailable(
+            "the server takes the password of this account over TLS only, and this connection \
+                 has none: see ssl-mode in store.url, and whether the server has TLS on",
+        ),
+        other => other.into(),
+    }
+}
+
+/// What a connection is encrypted with, if it is.
+pub(super) async fn tls(tx: &mut Tx) -> Result<Option<String>, Failure> {
+    let version = sqlx::query("SHOW SESSION STATUS LIKE 'Ssl_version'");
+    let version: Option<(String, String)> = tx.one(version).await?;
+    Ok(version.map(|(_, version)| version).filter(|version| !version.is_empty()))
 }
 
 async fn set_up(connection: &mut MySqlConnection) -> Result<Server, Failure> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anser_proto::wire::entry::Kind;
 use anser_proto::{ConversationId, UserId};
 use sqlx::mysql::MySqlConnection;
-use sqlx::{AssertSqlSafe, Executor as _};
+use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
 use super::Database;
 use super::proxy::{Plan, network};
@@ -93,7 +93,7 @@ async fn p1_a_killed_connection_leaves_nothing_half() {
     let bobs_inbox = format!("SELECT * FROM im_inbox_head WHERE user = {} FOR UPDATE", bob.user.0);
     let the_key =
         "INSERT INTO im_message VALUES (?, 2, 0, 0, '')".replace('?', &conversation.0.to_string());
-    let places = [(1, bobs_inbox, LOCKS_INBOXES), (2, the_key, "INSERT INTO im_message %")];
+    let places = [(1, bobs_inbox, LOCKS_INBOXES), (2, the_key, "INSERT INTO im_message ")];
     for (number, held, place) in places {
         hand.execute("START TRANSACTION").await.unwrap();
         hand.execute(AssertSqlSafe(held)).await.unwrap();
@@ -221,18 +221,21 @@ pub(super) async fn wait_for_one_at(
     database: &Database,
     hand: &mut MySqlConnection,
 ) -> u64 {
-    let waiting = "SELECT CAST(ID AS UNSIGNED) FROM information_schema.PROCESSLIST \
-         WHERE DB = ? AND INFO LIKE ? AND ID <> CONNECTION_ID()";
+    let all = || sqlx::raw_sql("SHOW FULL PROCESSLIST");
     loop {
-        let found = sqlx::query_as::<_, (u64,)>(waiting).bind(&database.name).bind(statement);
-        if let Some((id,)) = found.fetch_optional(&mut *hand).await.unwrap() {
-            return id;
+        for row in all().fetch_all(&mut *hand).await.unwrap() {
+            let [name, at] = ["db", "Info"].map(|column| {
+                row.try_get::<Option<String>, _>(column).unwrap().unwrap_or_default()
+            });
+            if name == database.name && at.contains(statement) {
+                return row.try_get_unchecked("Id").unwrap();
+            }
         }
     }
 }
 
 /// The statement that locks inboxes.
-pub(super) const LOCKS_INBOXES: &str = "SELECT user, head FROM im_inbox_head %";
+pub(super) const LOCKS_INBOXES: &str = "SELECT user, head FROM im_inbox_head ";
 
 /// The messages in an inbox: their number in the conversation, and in the sender's outbox.
 pub(super) async fn messages(world: &World, user: UserId) -> Vec<(u64, u64)> {

@@ -118,7 +118,7 @@ async fn nothing_is_written_past_an_export() {
         async move { store.commit(batch).await }
     });
     let mut look = database.connect().await;
-    wait_for_one_at("%LOCK IN SHARE MODE%", &database, &mut look).await;
+    wait_for_one_at("LOCK IN SHARE MODE", &database, &mut look).await;
     let fence = "UPDATE im_meta SET name = 'exported' WHERE name = 'epoch'";
     hand.execute(fence).await.unwrap();
     hand.execute("COMMIT").await.unwrap();

@@ -103,7 +103,7 @@ async fn a_migration_gives_way_and_bears_to_be_killed() {
     hand.execute("UPDATE im_file SET updated_at_ms = 7").await.unwrap();
 
     let opening = tokio::spawn(Mysql::open(database.options()));
-    let migrating = wait_for_one_at("%owner_size%", &database, &mut hand).await;
+    let migrating = wait_for_one_at("owner_size", &database, &mut hand).await;
     hand.execute(AssertSqlSafe(format!("KILL {migrating}"))).await.unwrap();
     backup.execute("ROLLBACK").await.unwrap();
     opening.await.unwrap().unwrap().close().await.unwrap();

@@ -34,6 +34,8 @@ pub(super) async fn network(database: &Database, plan: &Arc<Plan>) -> Options {
         }
     });
     let url = database.options().url.replace(&database.server, &through(&database.server, port));
+    // It reads along.
+    let url = format!("{url}?ssl-mode=DISABLED");
     Options { url, ..database.options() }
 }
 
