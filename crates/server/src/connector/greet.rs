@@ -32,7 +32,7 @@ impl Connection {
         let per_user = self.context.config.connections_per_user;
         self.context.registry.online(&member, per_user).map_err(|_| Code::TooManyConnections)?;
         let live = member.live();
-        self.member = Some(member);
+        self.member = Some(member.clone());
         self.guest = None;
         if let Some(neighbours) = &self.context.neighbours {
             neighbours.online(live).await;
@@ -45,7 +45,9 @@ impl Connection {
             outbox_trimmed: hello.outbox_trimmed,
         };
         let greeting = store.greet(owner.device, said, clock::now_ms()).await.map_err(code_of)?;
-        match greeting.ok_or(Code::Unauthenticated)? {
+        let greeting = greeting.ok_or(Code::Unauthenticated)?;
+        member.greeted();
+        match greeting {
             Greeting::DeviceStale => Err(Code::DeviceStale),
             Greeting::Reset { epoch, head, outbox_position, outbox_digest } => {
                 let outbox_digest = wire::outbox_digest(outbox_digest);

@@ -36,6 +36,8 @@ struct State {
     told: Seq,
     /// The highest command that it was told to be applied.
     told_applied: Seq,
+    /// The store knows this session as its device's newest.
+    greeted: bool,
     any: bool,
     waker: Option<Waker>,
 }
@@ -81,6 +83,17 @@ impl Mailbox {
     /// Who it is, as the store knows it.
     pub(super) fn live(&self) -> LiveSession {
         LiveSession { user: self.user, device: self.device, session: self.session }
+    }
+
+    /// Its Hello is in the store.
+    pub(super) fn greeted(&self) {
+        self.state.lock().greeted = true;
+    }
+
+    /// Whether its Hello is in the store. Until then that knows an older session of the device, and
+    /// whoever compares would take this one for replaced.
+    pub(super) fn is_greeted(&self) -> bool {
+        self.state.lock().greeted
     }
 
     /// Leaves a new entry; the caller calls [`Mailbox::wake`] when this answers true (once, for the
@@ -138,6 +151,12 @@ impl Mailbox {
     /// The session must end; the first code wins.
     pub(super) fn close(&self, code: Code) {
         self.change(|state| state.news.close = state.news.close.or(Some(code)));
+    }
+
+    /// What it was told to end with.
+    #[cfg(test)]
+    pub(super) fn told_to_close(&self) -> Option<Code> {
+        self.state.lock().news.close
     }
 
     /// The server stops.

@@ -116,6 +116,13 @@ impl Registry {
         devices.values().map(|mailbox| mailbox.live()).collect()
     }
 
+    /// Those of one shard that the store can be asked about.
+    pub(super) fn greeted(&self, shard: usize) -> Vec<LiveSession> {
+        let devices = self.devices[shard].lock();
+        let greeted = devices.values().filter(|mailbox| mailbox.is_greeted());
+        greeted.map(|mailbox| mailbox.live()).collect()
+    }
+
     /// Tells sessions what a sweep found.
     pub(super) fn swept(&self, swept: Swept) {
         self.grew(&swept.heads);

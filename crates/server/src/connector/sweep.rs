@@ -32,7 +32,7 @@ pub(crate) async fn run(store: Arc<dyn Store>, registry: Arc<Registry>, soon: Ar
 }
 
 async fn sweep(store: &dyn Store, registry: &Registry, shard: usize) {
-    for sessions in registry.sessions(shard).chunks(SESSIONS_MAX) {
+    for sessions in registry.greeted(shard).chunks(SESSIONS_MAX) {
         match store.sweep(sessions.to_vec()).await {
             Ok(swept) => registry.swept(swept),
             Err(error) => warn!(%error, "a sweep failed; the next one tries again"),

@@ -34,6 +34,8 @@ const PAGE: PageLimit = PageLimit { entries: 20, bytes: 4096 };
 /// More of what is done before waiting is a loop.
 const ROUNDS_MAX: u32 = 10_000;
 const CONNECTIONS_PER_USER: usize = 16;
+/// At one of so many Hellos a sweep looks while they are on their way to the store.
+const HELLOS_SWEPT: u64 = 16;
 
 /// The server's end.
 pub(super) struct Connection {
@@ -308,7 +310,11 @@ impl Connection {
         let mailbox = Arc::new(Mailbox::new(user, device, session));
         let online = server.registry.online(&mailbox, CONNECTIONS_PER_USER);
         online.map_err(|_| Code::TooManyConnections)?;
-        self.mailbox = Some(mailbox);
+        self.mailbox = Some(mailbox.clone());
+        if server.sessions.is_multiple_of(HELLOS_SWEPT) {
+            server.sweep();
+            assert_eq!(mailbox.told_to_close(), None, "no Hello is newer than this");
+        }
         let position = hello.position;
         let said = Hello {
             session,
@@ -317,7 +323,9 @@ impl Connection {
             outbox_head: hello.outbox_head,
             outbox_trimmed: hello.outbox_trimmed,
         };
-        match server.memory.greet(device, &said, now_ms).ok_or(Code::Unauthenticated)? {
+        let greeting = server.memory.greet(device, &said, now_ms).ok_or(Code::Unauthenticated)?;
+        mailbox.greeted();
+        match greeting {
             Greeting::DeviceStale => Err(Code::DeviceStale),
             Greeting::Reset { epoch, head, outbox_position, outbox_digest } => {
                 let outbox_digest = wire::outbox_digest(outbox_digest);

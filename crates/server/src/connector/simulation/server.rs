@@ -139,7 +139,7 @@ impl Server {
     /// Tells all sessions how the store is.
     pub(super) fn sweep(&self) {
         for shard in 0..SHARDS {
-            let swept = self.memory.sweep(&self.registry.sessions(shard));
+            let swept = self.memory.sweep(&self.registry.greeted(shard));
             self.registry.swept(swept);
         }
     }
