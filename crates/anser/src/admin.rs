@@ -23,7 +23,7 @@ pub(crate) struct Admin {
 impl Admin {
     /// The socket of the data folder that these options name.
     pub(crate) fn of(global: &Global) -> Result<Self> {
-        Self::at(&node::admin_socket(&global.load()?.node.data_dir))
+        Self::at(&node::admin_socket(&global.loader()?.finish_unserved().node.data_dir))
     }
 
     /// The socket at a path.

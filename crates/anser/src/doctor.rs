@@ -4,9 +4,10 @@ mod cluster;
 
 use std::{
     fmt, fs,
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::Path,
+    time::Duration,
 };
 
 use anser_client::proto::rest::admin::Status;
@@ -30,6 +31,8 @@ use crate::{
 
 /// Connections and files of the database that a small server should be able to open.
 const FILES_MIN: u64 = 4096;
+/// A server on this machine that does not answer within this time is none.
+const ANSWER_MAX: Duration = Duration::from_secs(3);
 /// Free space is worth a warning at this multiple of the floor.
 const FLOOR_MULTIPLE: u64 = 2;
 
@@ -269,6 +272,10 @@ fn file_limit() -> Finding {
 
 async fn server(config: &Config, global: &Global, findings: &mut Vec<Finding>) {
     let what = "server";
+    // There is a socket to ask more of only where the api is.
+    if !config.node.roles.api && lives(config.ops.listen).await {
+        return findings.push(ok(what, format!("it runs and answers on {}", config.ops.listen)));
+    }
     let status = match Admin::of(global) {
         Ok(admin) => admin.get::<Status>("/status").await,
         Err(failure) => Err(failure),
@@ -286,6 +293,13 @@ async fn server(config: &Config, global: &Global, findings: &mut Vec<Finding>) {
             findings.push(ports(config));
         }
     }
+}
+
+/// Whether an Anser answers there.
+async fn lives(ops: SocketAddr) -> bool {
+    let asked = async { reqwest::get(format!("http://{ops}/livez")).await?.text().await };
+    let answer = tokio::time::timeout(ANSWER_MAX, asked).await;
+    matches!(answer, Ok(Ok(text)) if text == "alive\n")
 }
 
 fn ports(config: &Config) -> Finding {

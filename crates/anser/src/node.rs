@@ -44,7 +44,7 @@ pub(crate) enum Command {
 /// # Errors
 /// The configuration names no Redis, it does not answer, or there is no such node.
 pub(crate) async fn run(global: &Global, command: Command) -> Result {
-    let config = global.load()?;
+    let config = global.loader()?.finish_unserved();
     let url = config.presence.url.clone();
     let url = url.context("presence.url is not set: this server is not part of a cluster");
     let redis = connect(&config, &url.map_err(Failure::config)?)?;

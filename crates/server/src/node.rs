@@ -1,6 +1,7 @@
 //! The node: the only place that knows which roles and back ends are on. It opens the shared parts,
 //! binds the roles, runs them, and stops them in an order that loses nothing.
 
+mod aside;
 mod cluster;
 mod shared;
 
@@ -33,6 +34,7 @@ use crate::{
     token,
     transfer::Transfer,
 };
+use aside::Aside;
 use shared::Shared;
 pub use shared::{WrongMasterKey, database};
 
@@ -132,6 +134,7 @@ impl Node {
     /// A part failed.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let Self { config, shared, ready, connector, transfer, front, ops, .. } = self;
+        let aside = Aside::new(&config.store).context("starting the threads of the api")?;
         let (front_stop, ops_stop) = (CancellationToken::new(), CancellationToken::new());
         let stopped = || front_stop.clone().cancelled_owned();
         let mut roles = JoinSet::new();
@@ -147,7 +150,7 @@ impl Node {
             }
         }
         if let Some(Front { api, admin, files }) = front {
-            roles.spawn(api.run(stopped()));
+            roles.spawn_on(api.run(stopped()), aside.handle());
             roles.spawn(admin.run(stopped()));
             let (store, kept) = (shared.store.clone(), config.retention.clone());
             jobs.spawn(retention::run(store, files, kept));

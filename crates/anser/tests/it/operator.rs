@@ -109,6 +109,22 @@ async fn doctor_says_what_is_wrong_and_what_to_do() {
 }
 
 #[tokio::test]
+async fn doctor_knows_a_node_without_an_api_by_its_health() {
+    let server = Process::start(&[]).await;
+    let mut doctor = Command::new(env!("CARGO_BIN_EXE_anser"));
+    doctor.args(["doctor", "--data-dir"]).arg(server.data_dir());
+    doctor.env("ANSER_NODE__ROLES", "connector").env("ANSER_OPS__LISTEN", server.ops.to_string());
+    // Nobody is there, which it tells too.
+    let services = [("STORE", "mysql"), ("QUEUE", "amqp"), ("PRESENCE", "redis")];
+    for (key, scheme) in services {
+        doctor.env(format!("ANSER_{key}__URL"), format!("{scheme}://127.0.0.1:9/0"));
+    }
+    let told = ended(&doctor.kill_on_drop(true).output().await.expect("it runs"), 1);
+    assert!(told.contains("server: it runs and answers on"), "{told}");
+    assert!(told.contains("FAIL queue"), "{told}");
+}
+
+#[tokio::test]
 async fn accounts_are_made_listed_and_ended() {
     let server = Process::start(&[]).await;
     let data_dir = server.data_dir();
