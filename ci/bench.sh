@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Measures every line of docs/benchmarks.md: three runs each, the median of each figure.
+# Measures the figures of one process in docs/benchmarks.md: three runs each, the median of each
+# figure. Not those of a cluster, nor `bench store --store mysql://`: their commands are on that page.
 # Wants an idle machine. Usage: ci/bench.sh [SECONDS] [DIR on a real disk]
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -55,8 +55,7 @@ Chat in two other terminals, each by another api:
     $anser chat --user alice
     $anser chat --user bob --server http://127.0.0.1:7411
 Look at the nodes, and take one away:
-    ANSER_PRESENCE__URL=$ANSER_PRESENCE__URL ANSER_STORE__URL=$ANSER_STORE__URL \\
-        $anser node list --data-dir $folder
+    ANSER_PRESENCE__URL=$ANSER_PRESENCE__URL $anser node list --data-dir $folder
     kill ${node_pids[transfer-1]}   (transfer-1)
 REST documentation: http://127.0.0.1:7401/docs
 Ctrl-C stops all of it; the data stays.

@@ -6,7 +6,8 @@ use anser_proto::Code;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The server can not be reached now: try again.
+    /// The server can not be reached now, or something in front of it answered in its place: try
+    /// again.
     Unreachable,
     /// The server refused, with this code.
     Refused(Code),

@@ -125,12 +125,24 @@ impl Rest {
 
 /// What an answer that is no success says.
 fn refused(status: StatusCode, body: &[u8]) -> Error {
-    let problem: Option<Problem> = serde_json::from_slice(body).ok();
-    let code = problem.as_ref().and_then(|problem| Code::from_name(&problem.code));
-    match (code, problem) {
-        (Some(code), Some(problem)) => Error::new(ErrorKind::Refused(code), problem.detail),
-        _ => Error::new(ErrorKind::Protocol, format!("the server answered {status}")),
-    }
+    let Ok(problem) = serde_json::from_slice::<Problem>(body) else { return unexplained(status) };
+    let kind = match Code::from_name(&problem.code) {
+        Some(code) => ErrorKind::Refused(code),
+        // A code of a later version: the problem itself tells whether it passes.
+        None if problem.retryable => ErrorKind::Refused(Code::Unavailable),
+        None => ErrorKind::Protocol,
+    };
+    Error::new(kind, problem.detail)
+}
+
+/// What a status says without a problem: something in front of the server answered, mostly.
+fn unexplained(status: StatusCode) -> Error {
+    let kind = match status.as_u16() {
+        // What a proxy says while there is no server behind it, or too much comes.
+        408 | 425 | 429 | 500..600 => ErrorKind::Unreachable,
+        _ => ErrorKind::Protocol,
+    };
+    Error::new(kind, format!("the server answered {status}"))
 }
 
 /// The calls of one session.
@@ -351,4 +363,52 @@ fn percent_encode(text: &str) -> String {
         other => format!("%{other:02X}"),
     };
     text.bytes().map(encode).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(status: u16, body: &str) -> Error {
+        refused(StatusCode::from_u16(status).unwrap(), body.as_bytes())
+    }
+
+    #[test]
+    fn a_page_of_a_proxy_passes_or_not_by_its_status() {
+        for status in [408, 425, 429, 500, 502, 503, 504, 599] {
+            for body in ["<html>Bad Gateway</html>", "", "{}"] {
+                let error = told(status, body);
+                assert_eq!(error.kind(), ErrorKind::Unreachable, "{status} {body}");
+                assert!(error.is_retryable());
+            }
+        }
+        for status in [304, 400, 401, 403, 404, 405, 413] {
+            let error = told(status, "<html>Forbidden</html>");
+            assert_eq!(error.kind(), ErrorKind::Protocol, "{status}");
+            assert!(!error.is_retryable());
+        }
+    }
+
+    #[test]
+    fn a_problem_tells_by_its_code_and_one_of_a_later_version_by_itself() {
+        let problem = |code: &str, status, retryable| {
+            let problem = Problem {
+                code: code.to_owned(),
+                title: String::new(),
+                status,
+                detail: "why".to_owned(),
+                retryable,
+                request_id: "1".to_owned(),
+            };
+            told(status, &serde_json::to_string(&problem).unwrap())
+        };
+        let known = problem("quota_exceeded", 413, true);
+        assert_eq!(known.kind(), ErrorKind::Refused(Code::QuotaExceeded));
+        assert!(!known.is_retryable());
+        let passes = problem("of_a_later_version", 413, true);
+        assert!(passes.is_retryable(), "{passes:?}");
+        assert_eq!(passes.to_string(), "why");
+        let stays = problem("of_a_later_version", 503, false);
+        assert_eq!((stays.kind(), stays.is_retryable()), (ErrorKind::Protocol, false));
+    }
 }

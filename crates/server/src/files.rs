@@ -24,6 +24,7 @@ use anser_store::embedded::FreeSpace;
 use axum::body::{Body, Bytes};
 use futures_util::stream::BoxStream;
 use parking_lot::Mutex;
+use rustix::io::Errno;
 use tokio::sync::Notify;
 
 use crate::config;
@@ -50,15 +51,37 @@ enum Place {
     Bucket(Bucket),
 }
 
+/// The disk of a folder of files, which is not for them alone.
+pub struct Disk {
+    /// Tells its free bytes.
+    pub free_space: FreeSpace,
+    /// So many must stay free.
+    pub floor_bytes: u64,
+    /// Tells how often the store beside the files has committed.
+    pub commits: Arc<dyn Fn() -> u64 + Send + Sync>,
+}
+
 /// Why bytes can not be kept, or not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// A disk fails. What is on it is not known any more, and a second try could lie.
     #[error(transparent)]
-    Disk(#[from] io::Error),
+    Disk(io::Error),
+    /// This process has no memory or no place for another file. No byte was touched.
+    #[error(transparent)]
+    Exhausted(io::Error),
     /// The store of files does not answer, or refuses. Nothing is lost; it may work later.
     #[error("the store of files fails: {0}")]
     Away(#[from] object_store::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+        let code = Errno::from_io_error(&error);
+        let is_ours = code.is_some_and(|code| exhausted.contains(&code));
+        if is_ours { Self::Exhausted(error) } else { Self::Disk(error) }
+    }
 }
 
 /// What comes for a file.
@@ -109,12 +132,8 @@ impl Files {
     ///
     /// # Errors
     /// It can not be made.
-    pub fn in_folder(
-        path: &Path,
-        config: config::Files,
-        (free_space, disk_floor_bytes): (FreeSpace, u64),
-    ) -> io::Result<Self> {
-        let folder = Folder::open(path, config.shared, (free_space, disk_floor_bytes))?;
+    pub fn in_folder(path: &Path, config: config::Files, disk: Disk) -> io::Result<Self> {
+        let folder = Folder::open(path, config.shared, disk)?;
         Ok(Self::at(Place::Folder(folder), config))
     }
 

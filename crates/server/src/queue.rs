@@ -34,6 +34,9 @@ pub trait Partition: Send + Sync + 'static {
     async fn take(&self) -> Option<Taken>;
     /// What came with this receipt needs not come again: it is in the store. Never waits.
     fn settle(&self, receipt: Receipt);
+    /// What came with this receipt is not in the store. Later batches may be, and may not say of
+    /// this one that it need not come again. Never waits.
+    fn give_back(&self, receipt: Receipt);
     /// Whether it keeps what is not settled, and gives it again: then a batch that the store can
     /// not take now is tried until it can. If not, its sessions are told to try again.
     fn is_durable(&self) -> bool;
@@ -113,6 +116,8 @@ impl Partition for Local {
     }
 
     fn settle(&self, _receipt: Receipt) {}
+
+    fn give_back(&self, _receipt: Receipt) {}
 
     fn is_durable(&self) -> bool {
         false

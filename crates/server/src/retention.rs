@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anser_proto::FileId;
 use anser_store::{FileExpiry, Store};
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, warn};
@@ -75,10 +76,11 @@ pub(crate) async fn collect(store: &dyn Store, files: &Files, now_ms: u64) {
         let step = async {
             let mut removed = Vec::new();
             for file in store.expire_files(expiry).await? {
-                // To one that has ended somebody can write for a little while.
-                if let Some(writing) = files.writing(file).await? {
-                    files.remove(writing).await?;
-                    removed.push(file);
+                match remove(files, file).await {
+                    Ok(true) => removed.push(file),
+                    // To one that has ended somebody can write for a little while.
+                    Ok(false) => {}
+                    Err(error) => warn!(%file, %error, "a file can not be removed"),
                 }
             }
             let count = removed.len();
@@ -94,6 +96,13 @@ pub(crate) async fn collect(store: &dyn Store, files: &Files, now_ms: u64) {
             }
         }
     }
+}
+
+/// Whether it is gone; else somebody writes to it.
+async fn remove(files: &Files, file: FileId) -> anyhow::Result<bool> {
+    let Some(writing) = files.writing(file).await? else { return Ok(false) };
+    files.remove(writing).await?;
+    Ok(true)
 }
 
 /// The moment so long ago.

@@ -160,6 +160,9 @@ impl Transfer {
                     StoreError::DiskFull => Code::DiskFull,
                     _ => Code::Unavailable,
                 };
+                for (index, receipt) in pending.receipts {
+                    partitions[index].give_back(receipt);
+                }
                 // Nothing was consumed: the devices resend later.
                 for origin in pending.origins.iter().flatten() {
                     self.link.refused(origin.connector, origin.session(), code);

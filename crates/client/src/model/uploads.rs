@@ -116,12 +116,18 @@ impl Model {
         }
     }
 
-    /// Its message is command `client_seq`.
-    pub(crate) fn upload_queued(&mut self, number: u64, client_seq: Seq, outcome: &mut Outcome) {
+    /// What is to be stored when its message becomes command `client_seq`. Changes nothing.
+    pub(crate) fn queued_upload(&self, number: u64, client_seq: Seq) -> Option<Change> {
+        let upload = self.uploads.list.iter().find(|upload| upload.saved.number == number)?;
+        let client_seq = Some(client_seq);
+        Some(Change::Upload(SavedUpload { client_seq, ..upload.saved.clone() }))
+    }
+
+    /// Its message is command `client_seq`; see [`Model::queued_upload`].
+    pub(crate) fn upload_queued(&mut self, number: u64, client_seq: Seq) {
         if let Some(upload) = self.uploads.find(number) {
             upload.saved.client_seq = Some(client_seq);
             upload.tries += 1;
-            outcome.changes.push(Change::Upload(upload.saved.clone()));
         }
     }
 
@@ -179,7 +185,10 @@ impl Model {
             .collect();
         for (number, old) in queued {
             match moved.iter().find(|(from, _)| *from == old) {
-                Some((_, new)) => self.upload_queued(number, *new, outcome),
+                Some((_, new)) => {
+                    outcome.changes.extend(self.queued_upload(number, *new));
+                    self.upload_queued(number, *new);
+                }
                 None => {
                     let sent = self.uploads.remove(number, outcome);
                     sent.into_iter().for_each(|upload| upload.handle.tell_sent());

@@ -5,6 +5,9 @@
 //! follows is sealed meanwhile ([`crate::sealing`]). After a break it goes on from where the server
 //! is.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     sync::{
         Arc,
@@ -79,16 +82,19 @@ impl Task {
                 continue;
             };
             match broken {
-                Broken::Later(error) => {
-                    debug!(%error, "an upload waits");
-                    let wait = backoff.next(backoff::random());
-                    let _ = tokio::time::timeout(wait, upload.handle.cancelled()).await;
-                }
+                Broken::Later(error) => debug!(%error, "an upload waits"),
+                // It waits as well: a server that loses each upload is not to be flooded.
                 Broken::Lost => {
+                    debug!("the server does not have an upload any more");
                     self.change(|model, outcome| model.upload_is(number, None, outcome));
                 }
-                Broken::Never(error) => self.give_up(&upload, &error).await,
+                Broken::Never(error) => {
+                    self.give_up(&upload, &error).await;
+                    continue;
+                }
             }
+            let wait = backoff.next(backoff::random());
+            let _ = tokio::time::timeout(wait, upload.handle.cancelled()).await;
         }
     }
 
@@ -191,12 +197,13 @@ impl Task {
         let client_seq = local.model.outbox.head() + 1;
         let command =
             seal(&local.model, saved.conversation, client_seq, &content).map_err(Broken::Never)?;
-        let mut outcome = Outcome::default();
-        local.model.upload_queued(saved.number, client_seq, &mut outcome);
+        let queued = local.model.queued_upload(saved.number, client_seq);
         let handle = SendHandle::new(client_seq);
         let mut item = Item::new(command, Some(content));
         item.handle = Some(handle.clone());
-        local.enqueue_with(item, &outcome.changes).map_err(Broken::Later)?;
+        local.enqueue_with(item, queued.as_slice()).map_err(Broken::Later)?;
+        // Not before it is stored: else an upload that the storage refused is never tried again.
+        local.model.upload_queued(saved.number, client_seq);
         drop(local);
         upload.handle.tell(UploadState::Queued(handle));
         self.shared.work.notify_one();

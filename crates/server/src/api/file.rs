@@ -87,6 +87,7 @@ pub(super) async fn create(
 ) -> Result<Response> {
     let size = headers::upload_length(&headers)?;
     let has_bytes = headers.contains_key(header::CONTENT_TYPE);
+    let body = if has_bytes { body } else { Body::empty() };
     if has_bytes {
         headers::check_bytes(&headers)?;
     }
@@ -109,10 +110,14 @@ pub(super) async fn create(
         CreateFile::Created(file) => file,
         CreateFile::Refused(code) => return Err(Error::plain(code)),
     };
-    let body = if has_bytes { body } else { Body::empty() };
-    // What can go wrong with the first bytes is told by the offset: the upload stands.
-    let (offset, _) = append(&app, file, 0, body).await?;
-    let location = format!("/v1/files/{}", file.id);
+    let id = file.id;
+    // An empty file is complete at once.
+    let offset = match has_bytes || size == 0 {
+        // What goes wrong with the first bytes is told by the offset: the upload stands.
+        true => append(&app, file, 0, body).await.map_or(0, |(offset, _)| offset),
+        false => 0,
+    };
+    let location = format!("/v1/files/{id}");
     let location = HeaderValue::from_str(&location).map_err(Error::internal)?;
     let headers = [(header::LOCATION, location), (headers::OFFSET, HeaderValue::from(offset))];
     Ok((StatusCode::CREATED, headers).into_response())
@@ -130,7 +135,8 @@ pub(super) async fn progress(
     Path(id): Path<FileId>,
 ) -> Result<Response> {
     let file = seen(&app, caller, id).await?;
-    let offset = synced(&app, &file).await?;
+    let looks = app.clone();
+    let offset = heard(async move { synced(&looks, &file).await }).await?;
     if offset == file.size {
         // The server may have been stopped between the last sync and this.
         complete(&app, &file).await?;
@@ -254,6 +260,24 @@ pub(super) async fn fetch(
 
 /// Adds bytes at an offset and tells the store. Gives the offset then, and why it ended early.
 async fn append(app: &App, file: File, offset: u64, body: Body) -> Result<(u64, Option<Code>)> {
+    let app = app.clone();
+    heard(async move { append_here(&app, file, offset, body).await }).await
+}
+
+/// Does in a task of its own what a request only waits for: when the client goes away, what a disk
+/// said of a sync is heard all the same. It says it once.
+async fn heard<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    tokio::spawn(work).await.map_err(Error::internal)?
+}
+
+async fn append_here(
+    app: &App,
+    file: File,
+    offset: u64,
+    body: Body,
+) -> Result<(u64, Option<Code>)> {
     let writing = app.files.writing(file.id).await?;
     let writing = writing.ok_or_else(|| Error::plain(Code::UploadBusy))?;
     // Now, not before: a file that has ended meanwhile would be made anew, and nobody would know.
@@ -267,19 +291,15 @@ async fn append(app: &App, file: File, offset: u64, body: Body) -> Result<(u64, 
         return Ok((known, None));
     }
     let now_ms = clock::now_ms();
-    if now_ms.saturating_sub(file.updated_at_ms) > TOUCH_MS {
+    let kept_ms = app.files.config().unfinished_kept.as_millis();
+    let touch_ms = TOUCH_MS.min(u64::try_from(kept_ms / 4).unwrap_or(u64::MAX));
+    if now_ms.saturating_sub(file.updated_at_ms) > touch_ms {
         app.store.advance_file(file.id, false, now_ms).await?;
     }
     let append = files::Append { writing, offset, size: file.size, body };
     let appended = match app.files.append(append).await {
         Ok(appended) => appended,
-        Err(error) => {
-            if let files::Failure::Disk(_) = error {
-                // What is on disk is not known any more, and a second sync could lie about it.
-                app.store.end_file(file.owner, file.id).await?;
-            }
-            return Err(error.into());
-        }
+        Err(failure) => return Err(failed(app, &file, failure).await),
     };
     if app.files.adds_unseen() {
         ended_meanwhile(app, &file).await?;
@@ -288,6 +308,17 @@ async fn append(app: &App, file: File, offset: u64, body: Body) -> Result<(u64, 
         complete(app, &file).await?;
     }
     Ok((appended.offset, appended.cut))
+}
+
+/// When a disk fails, what is on it is not known any more, and a second sync could lie about it: the
+/// upload is over.
+async fn failed(app: &App, file: &File, failure: files::Failure) -> Error {
+    if let files::Failure::Disk(_) = failure
+        && let Err(error) = app.store.end_file(file.owner, file.id).await
+    {
+        return error.into();
+    }
+    failure.into()
 }
 
 /// Another server may have ended the file and removed its bytes while some were added here: these
@@ -317,7 +348,13 @@ async fn seen(app: &App, caller: Caller, id: FileId) -> Result<File> {
 
 /// How many bytes of a file are on disk.
 async fn synced(app: &App, file: &File) -> Result<u64> {
-    let bytes = app.files.synced_bytes(file.id).await?;
+    let bytes = match app.files.synced_bytes(file.id).await {
+        Ok(bytes) => bytes,
+        Err(failure) if file.state == FileState::Incomplete => {
+            return Err(failed(app, file, failure).await);
+        }
+        Err(failure) => return Err(failure.into()),
+    };
     match (file.state, bytes) {
         (FileState::Incomplete, bytes) => Ok(bytes.unwrap_or(0).min(file.size)),
         (_, Some(bytes)) if bytes == file.size => Ok(bytes),

@@ -15,9 +15,8 @@ use std::{
 };
 
 use anser_proto::FileId;
-use anser_store::embedded::FreeSpace;
 
-use super::Writing;
+use super::{Disk, Writing};
 
 pub(super) use lock::Lock;
 
@@ -26,19 +25,14 @@ pub(super) struct Folder {
     path: PathBuf,
     /// Other servers write to it, too.
     is_shared: bool,
-    free_space: FreeSpace,
-    disk_floor_bytes: u64,
+    disk: Disk,
 }
 
 impl Folder {
     /// Makes the folder if it is not there.
-    pub(super) fn open(
-        path: &Path,
-        is_shared: bool,
-        (free_space, disk_floor_bytes): (FreeSpace, u64),
-    ) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, is_shared: bool, disk: Disk) -> io::Result<Self> {
         make_folder(path)?;
-        Ok(Self { path: path.to_owned(), is_shared, free_space, disk_floor_bytes })
+        Ok(Self { path: path.to_owned(), is_shared, disk })
     }
 
     pub(super) fn is_shared(&self) -> bool {
@@ -46,16 +40,23 @@ impl Folder {
     }
 
     pub(super) fn has_room(&self, bytes: u64) -> bool {
-        (self.free_space)().saturating_sub(bytes) >= self.disk_floor_bytes
+        (self.disk.free_space)().saturating_sub(bytes) >= self.disk.floor_bytes
+    }
+
+    /// How often the store has committed.
+    fn commits(&self) -> u64 {
+        (self.disk.commits)()
     }
 
     pub(super) async fn synced_bytes(&self, id: FileId) -> io::Result<Option<u64>> {
         let path = self.file(id);
         blocking(move || {
             let Some(file) = found(File::open(path))? else { return Ok(None) };
+            // What is written after this is not in the sync.
+            let bytes = file.metadata()?.len();
             // An earlier process may have been killed between its write and its sync.
             file.sync_data()?;
-            Ok(Some(file.metadata()?.len()))
+            Ok(Some(bytes))
         })
         .await
     }

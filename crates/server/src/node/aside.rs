@@ -43,7 +43,9 @@ impl Aside {
 impl Drop for Aside {
     fn drop(&mut self) {
         // A runtime that is just dropped waits, which a task may not.
-        self.threads.take().map(Runtime::shutdown_background);
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
+        }
     }
 }
 

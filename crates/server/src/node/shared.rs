@@ -20,7 +20,7 @@ use super::cluster::{self, Cluster, Parts};
 use crate::{
     config::Config,
     connector::{Neighbours, Registry},
-    files::{self, Files},
+    files::{self, Disk, Files},
     link::{self, grpc::Tls},
     queue::{Partition, Queue},
     secrets::Secrets,
@@ -80,7 +80,7 @@ impl Shared {
         let epoch = store.meta().await?.epoch;
         check_master_key(&*store, secrets).await?;
         let files = match config.node.roles.api {
-            true => Some(open_files(config, free_space).await?),
+            true => Some(open_files(config, free_space, &store).await?),
             false => None,
         };
         let queue = Queue::new(match (&config.queue.url, &config.store.url) {
@@ -216,7 +216,11 @@ async fn open_store(config: &Config, free_space: FreeSpace) -> anyhow::Result<Ar
 }
 
 /// `free_space` tells of the data folder's disk; a folder elsewhere has its own.
-async fn open_files(config: &Config, free_space: FreeSpace) -> anyhow::Result<Files> {
+async fn open_files(
+    config: &Config,
+    free_space: FreeSpace,
+    store: &Arc<dyn Store>,
+) -> anyhow::Result<Files> {
     let settings = &config.files;
     settings.check(&config.store).map_err(|(key, why)| anyhow::anyhow!("{key} {why}"))?;
     if let Some(bucket) = &settings.store {
@@ -225,8 +229,10 @@ async fn open_files(config: &Config, free_space: FreeSpace) -> anyhow::Result<Fi
     }
     let path = files::folder(config);
     let free_space = settings.path.clone().map_or(free_space, embedded::free_space_of);
-    let floor = (free_space, config.store.disk_floor_bytes);
-    Files::in_folder(&path, settings.clone(), floor)
+    let floor_bytes = config.store.disk_floor_bytes;
+    let store = store.clone();
+    let disk = Disk { free_space, floor_bytes, commits: Arc::new(move || store.stats().commits) };
+    Files::in_folder(&path, settings.clone(), disk)
         .with_context(|| format!("the folder of files, {}", path.display()))
 }
 

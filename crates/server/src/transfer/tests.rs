@@ -1,6 +1,9 @@
 //! What several partitions have is one commit, and each keeps its order and its receipts.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use anser_proto::{ConversationId, UserId, wire};
 use anser_store::{
@@ -22,6 +25,8 @@ const EACH: Seq = 5;
 enum Event {
     Taken(usize, Seq),
     Settled(usize, Seq),
+    GivenBack(usize, Seq),
+    Refused(DeviceId),
     Acked(DeviceId, Seq),
 }
 
@@ -49,6 +54,10 @@ impl Partition for Filled {
         self.events.lock().push(Event::Settled(self.index, receipt.delivery));
     }
 
+    fn give_back(&self, receipt: Receipt) {
+        self.events.lock().push(Event::GivenBack(self.index, receipt.delivery));
+    }
+
     fn is_durable(&self) -> bool {
         true
     }
@@ -64,8 +73,8 @@ impl link::Link for Bell {
         self.0.lock().push(Event::Acked(device, position));
     }
 
-    fn refused(&self, _connector: NodeId, _session: (DeviceId, SessionId), code: Code) {
-        panic!("refused: {code}");
+    fn refused(&self, _connector: NodeId, session: (DeviceId, SessionId), _code: Code) {
+        self.0.lock().push(Event::Refused(session.0));
     }
 
     fn close(&self, _devices: &[DeviceId], _code: Code) {}
@@ -113,7 +122,31 @@ async fn what_partitions_have_is_committed_together_and_settled_where_it_came_fr
             _ => None,
         });
         assert_eq!([taken, settled, acked], [all.clone(), all.clone(), all]);
+        assert!(!events.contains(&Event::Refused(device)));
     }
+}
+
+/// A transfer that stops does not try for ever.
+#[tokio::test]
+async fn what_the_store_does_not_take_is_given_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let free = Arc::new(AtomicU64::new(u64::MAX));
+    let mut options = Options::new(dir.path());
+    let told = free.clone();
+    options.free_space = Some(Arc::new(move || told.load(Relaxed)));
+    let store: Arc<dyn Store> = Arc::new(Embedded::open(options).unwrap());
+    let (user, device, conversation) = sender(&*store, 0).await;
+    free.store(0, Relaxed);
+    let events = Events::default();
+    let batches = Mutex::new([command(user, device, conversation, 1)].into());
+    let partition = Filled { index: 0, batches, events: events.clone() };
+    let link = link::Handle::new(Arc::new(Bell(events.clone())));
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let transfer = Transfer::unordered(store, link);
+    transfer.run(vec![Arc::new(partition)], stop).await.unwrap();
+    let expected = [Event::Taken(0, 1), Event::GivenBack(0, 1), Event::Refused(device)];
+    assert_eq!(*events.lock(), expected);
 }
 
 fn command(

@@ -193,10 +193,9 @@ fn member(set: &mut WorkingSet, row: &MySqlRow) -> Result<UserId, Failure> {
     let (id, user) = (ConversationId(row.0), UserId(row.1));
     let member =
         Member { user, delivered: row.2, read: row.3, joined_at_seq: row.4, ..Member::default() };
-    let conversation = set.conversations.get_mut(&id);
-    let Some(conversation) = conversation else {
-        return Err(Failure::corrupt(format!("conversation {id} has members but no row")));
-    };
-    conversation.members.push(member);
+    // Without a row, the conversation was made after rows were looked for: this batch is before it.
+    if let Some(conversation) = set.conversations.get_mut(&id) {
+        conversation.members.push(member);
+    }
     Ok(user)
 }

@@ -47,8 +47,9 @@ spec:
         {{- toYaml . | nindent 8 }}
         {{- end }}
     spec:
-      # Kubernetes would name this release's Services by variables that begin with ANSER_, which Anser
-      # takes for mistyped keys and refuses.
+      # Kubernetes would name this release's Services by variables that begin with ANSER_. Of those Anser
+      # reads what has two underscores in the middle, and refuses what is a key's variable but for one
+      # of them: a Service should not come near.
       enableServiceLinks: false
       automountServiceAccountToken: false
       # The 5 s of preStop, node.shutdown_timeout, and a little more.

@@ -25,7 +25,7 @@ use tower::ServiceExt as _;
 use crate::{
     api::{self, App, Deps, Limits, admin, layer::REQUEST_ID, listen::Peer},
     config,
-    files::Files,
+    files::{Disk, Files},
     link,
     proxy::TrustedProxies,
     secrets::MasterKey,
@@ -129,7 +129,8 @@ impl World {
             Some(objects) => Files::in_objects(objects, limits),
             None => {
                 let folder = dir.path().join("files");
-                Files::in_folder(&folder, limits, (free_space, 1000)).unwrap()
+                let disk = Disk { free_space, floor_bytes: 1000, commits: Arc::new(|| 0) };
+                Files::in_folder(&folder, limits, disk).unwrap()
             }
         };
         let bell = Arc::new(Bell::default());

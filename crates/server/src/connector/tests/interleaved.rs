@@ -17,6 +17,7 @@ mod sync {
 
 #[path = "../mailbox.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled twice on purpose, over two kinds of locks")]
+#[expect(dead_code, reason = "the other users of it are not compiled here")]
 mod mailbox;
 #[path = "../registry.rs"]
 #[expect(clippy::duplicate_mod, reason = "compiled twice on purpose, over two kinds of locks")]

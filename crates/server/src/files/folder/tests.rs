@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     config,
-    files::{Append, Files},
+    files::{Append, Disk, Files},
 };
 
 const ID: FileId = FileId(0x107);
@@ -21,7 +21,8 @@ fn server(folder: &Path) -> Files {
 
 fn open(folder: &Path, shared: bool) -> Files {
     let config = config::Files { shared, ..config::Files::default() };
-    Files::in_folder(folder, config, (Arc::new(|| u64::MAX), 0)).unwrap()
+    let (free_space, commits) = (Arc::new(|| u64::MAX), Arc::new(|| 0));
+    Files::in_folder(folder, config, Disk { free_space, floor_bytes: 0, commits }).unwrap()
 }
 
 #[tokio::test]

@@ -48,6 +48,8 @@ struct Tail {
     buffer: Buffer,
     /// At so many bytes it is written: then the next write begins at a block.
     buffer_max: usize,
+    /// How often the store had committed when the last write began.
+    commits: u64,
     /// The write that runs, if the last one was not waited for.
     write: Option<JoinHandle<io::Result<Written>>>,
     /// What the last write that was waited for left.
@@ -86,6 +88,7 @@ impl Tail {
             writing: Arc::new(writing),
             buffer: Buffer::new(WRITE_BYTES),
             buffer_max: WRITE_BYTES - (offset % BLOCK_BYTES as u64) as usize,
+            commits: folder.commits(),
             write: None,
             end: offset,
             is_full: false,
@@ -113,7 +116,9 @@ impl Tail {
             }
             let spare = spare.unwrap_or_else(|| Buffer::new(WRITE_BYTES));
             let buffer = std::mem::replace(&mut self.buffer, spare);
-            self.buffer_max = WRITE_BYTES;
+            let commits = folder.commits();
+            let is_alone = std::mem::replace(&mut self.commits, commits) == commits;
+            self.buffer_max = if is_alone { WRITE_BYTES } else { WRITE_BYTES_BESIDE };
             let (file, held) = (Arc::clone(&self.file), Arc::clone(&self.writing));
             let offset = self.end;
             self.write = Some(tokio::task::spawn_blocking(move || {
@@ -195,6 +200,9 @@ fn is_full(error: &io::Error) -> bool {
 /// Bytes of one write: large enough that its cost does not count, small enough for thousands of
 /// uploads at a time.
 const WRITE_BYTES: usize = 256 * 1024;
+/// The same while the store commits: its next sync waits for the write that runs. On a disk of
+/// 300 MB/s a sync beside writes of 256 KiB took 2.5 ms, of 64 KiB 1.5 ms, and alone 0.25 ms.
+const WRITE_BYTES_BESIDE: usize = 64 * 1024;
 /// Bytes of one sync, while more come: a tenth of a second of a slow disk.
 const SYNC_BYTES: u64 = 8 * 1024 * 1024;
 /// No more than this waits for the disk: what the next sync takes, and so do those of others.

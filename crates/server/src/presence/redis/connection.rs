@@ -14,8 +14,8 @@ use anser_proto::NodeId;
 use metrics::{counter, gauge};
 use parking_lot::Mutex;
 use redis::{
-    AsyncConnectionConfig, Client, FromRedisValue, Pipeline, RedisError, RedisResult,
-    aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult,
+    ServerErrorKind, aio::MultiplexedConnection,
 };
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
@@ -183,7 +183,10 @@ impl Shared {
     fn failed(&self, connect: u64, error: &RedisError) {
         counter!(REDIS_FAILURES_TOTAL).increment(1);
         let mut state = self.state.lock();
-        let is_away = error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error();
+        // One that became a replica is not the one to talk to any more: whoever is, has its name.
+        let demoted = error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly);
+        let is_away =
+            demoted || error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error();
         if !is_away {
             let now = Instant::now();
             let is_old = |said: Instant| now.duration_since(said) > REFUSED_LOG_EVERY;

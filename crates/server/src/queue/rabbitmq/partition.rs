@@ -34,6 +34,8 @@ struct Held {
     settled: u64,
     /// The highest delivery that was acked.
     acked: u64,
+    /// Something was given back: an ack is of all deliveries up to one, so there are no more.
+    given_back: bool,
     closed: bool,
 }
 
@@ -135,11 +137,16 @@ impl Partition for Inbox {
 
     fn settle(&self, receipt: Receipt) {
         let mut held = self.held.lock();
-        if receipt.connection == held.subscription {
+        if receipt.connection == held.subscription && !held.given_back {
             held.settled = held.settled.max(receipt.delivery);
             drop(held);
             self.settled.notify_one();
         }
+    }
+
+    fn give_back(&self, receipt: Receipt) {
+        let mut held = self.held.lock();
+        held.given_back |= receipt.connection == held.subscription;
     }
 
     fn is_durable(&self) -> bool {
@@ -172,5 +179,46 @@ impl Held {
         self.taken = delivery;
         let receipt = Receipt { connection: self.subscription, delivery };
         Some(Taken { records, from, published, receipt })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use anser_proto::{DeviceId, NodeId, UserId};
+    use anser_store::Record;
+
+    use super::*;
+
+    /// One message is a batch: it is too long for another one beside it.
+    fn message() -> Message {
+        let (user, device) = (UserId(1), DeviceId(2));
+        let (delivered, store_position) = (Vec::new(), true);
+        let ack = Record::Ack { user, device, position: 1, delivered, store_position };
+        let records = vec![ack; lane::BATCH_RECORDS_MAX];
+        let (epoch, connector) = (String::new(), NodeId(3));
+        Message { epoch, connector, published: Instant::now(), records }
+    }
+
+    #[tokio::test]
+    async fn behind_what_was_given_back_nothing_is_acked() {
+        let inbox = Inbox::default();
+        inbox.begin();
+        for delivery in 1..=3 {
+            inbox.arrived(delivery, message());
+        }
+        let first = inbox.take().await.unwrap().receipt;
+        let [second, third] = [inbox.take().await.unwrap(), inbox.take().await.unwrap()];
+        inbox.settle(first);
+        assert_eq!(inbox.settled_now(), Some(1));
+        inbox.give_back(second.receipt);
+        inbox.settle(third.receipt);
+        assert_eq!(inbox.settled_now(), None, "an ack of 3 is one of 2");
+        inbox.begin();
+        inbox.arrived(1, message());
+        let again = inbox.take().await.unwrap().receipt;
+        inbox.settle(again);
+        assert_eq!(inbox.settled_now(), Some(1), "they came again");
     }
 }
