@@ -61,7 +61,7 @@ simulate:
 mutants:
 	CARGO="$(CARGO)" ci/mutants.sh
 
-## The figures of docs/benchmarks.md; takes half an hour on an idle machine
+## The figures of one process in docs/benchmarks.md; takes half an hour on an idle machine
 bench: build
 	ci/bench.sh
 
