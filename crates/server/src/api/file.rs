@@ -310,8 +310,8 @@ async fn append_here(
     Ok((appended.offset, appended.cut))
 }
 
-/// When a disk fails, what is on it is not known any more, and a second sync could lie about it: the
-/// upload is over.
+/// When a disk fails, what is on it is not known any more, and a second sync could lie about it:
+/// the upload is over.
 async fn failed(app: &App, file: &File, failure: files::Failure) -> Error {
     if let files::Failure::Disk(_) = failure
         && let Err(error) = app.store.end_file(file.owner, file.id).await
