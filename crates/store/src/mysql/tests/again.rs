@@ -224,10 +224,13 @@ pub(super) async fn wait_for_one_at(
     let all = || sqlx::raw_sql("SHOW FULL PROCESSLIST");
     loop {
         for row in all().fetch_all(&mut *hand).await.unwrap() {
-            let [name, at] = ["db", "Info"].map(|column| {
-                row.try_get::<Option<String>, _>(column).unwrap().unwrap_or_default()
-            });
-            if name == database.name && at.contains(statement) {
+            let name: Option<String> = row.try_get("db").unwrap();
+            // Bytes: a statement may hold some.
+            let at: Option<Vec<u8>> = row.try_get_unchecked("Info").unwrap();
+            let at = at.unwrap_or_default();
+            if name.as_ref() == Some(&database.name)
+                && String::from_utf8_lossy(&at).contains(statement)
+            {
                 return row.try_get_unchecked("Id").unwrap();
             }
         }
