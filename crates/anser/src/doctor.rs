@@ -297,7 +297,10 @@ async fn server(config: &Config, global: &Global, findings: &mut Vec<Finding>) {
 
 /// Whether an Anser answers there.
 async fn lives(ops: SocketAddr) -> bool {
-    let asked = async { reqwest::get(format!("http://{ops}/livez")).await?.text().await };
+    let asked = async {
+        let http = reqwest::Client::builder().no_proxy().build()?;
+        http.get(format!("http://{ops}/livez")).send().await?.text().await
+    };
     let answer = tokio::time::timeout(ANSWER_MAX, asked).await;
     matches!(answer, Ok(Ok(text)) if text == "alive\n")
 }

@@ -24,7 +24,6 @@ use anser_store::embedded::FreeSpace;
 use axum::body::{Body, Bytes};
 use futures_util::stream::BoxStream;
 use parking_lot::Mutex;
-use rustix::io::Errno;
 use tokio::sync::Notify;
 
 use crate::config;
@@ -57,8 +56,8 @@ pub struct Disk {
     pub free_space: FreeSpace,
     /// So many must stay free.
     pub floor_bytes: u64,
-    /// Tells how often the store beside the files has committed.
-    pub commits: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Tells how often it was synced for the store.
+    pub syncs: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
 
 /// Why bytes can not be kept, or not be had.
@@ -66,22 +65,13 @@ pub struct Disk {
 pub enum Failure {
     /// A disk fails. What is on it is not known any more, and a second try could lie.
     #[error(transparent)]
-    Disk(io::Error),
-    /// This process has no memory or no place for another file. No byte was touched.
-    #[error(transparent)]
-    Exhausted(io::Error),
+    Disk(#[from] io::Error),
+    /// A file can not be looked at now. What is on the disk is as it was.
+    #[error("a file can not be opened: {0}")]
+    Unopened(io::Error),
     /// The store of files does not answer, or refuses. Nothing is lost; it may work later.
     #[error("the store of files fails: {0}")]
     Away(#[from] object_store::Error),
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
-        let code = Errno::from_io_error(&error);
-        let is_ours = code.is_some_and(|code| exhausted.contains(&code));
-        if is_ours { Self::Exhausted(error) } else { Self::Disk(error) }
-    }
 }
 
 /// What comes for a file.

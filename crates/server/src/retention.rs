@@ -13,7 +13,7 @@ use tracing::{debug, error, warn};
 
 use crate::{
     clock, config,
-    files::Files,
+    files::{Failure, Files},
     metrics::{PRUNED_ENTRIES_TOTAL, RETENTION_STOPPED},
 };
 
@@ -80,6 +80,10 @@ pub(crate) async fn collect(store: &dyn Store, files: &Files, now_ms: u64) {
                     Ok(true) => removed.push(file),
                     // To one that has ended somebody can write for a little while.
                     Ok(false) => {}
+                    Err(Failure::Away(error)) => {
+                        warn!(%error, "the store of files is away; the next round tries again");
+                        break;
+                    }
                     Err(error) => warn!(%file, %error, "a file can not be removed"),
                 }
             }
@@ -99,7 +103,7 @@ pub(crate) async fn collect(store: &dyn Store, files: &Files, now_ms: u64) {
 }
 
 /// Whether it is gone; else somebody writes to it.
-async fn remove(files: &Files, file: FileId) -> anyhow::Result<bool> {
+async fn remove(files: &Files, file: FileId) -> Result<bool, Failure> {
     let Some(writing) = files.writing(file).await? else { return Ok(false) };
     files.remove(writing).await?;
     Ok(true)

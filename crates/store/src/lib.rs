@@ -163,6 +163,12 @@ pub trait Store: Send + Sync + 'static {
     /// device seen since `older_than_ms` has passed. Floor and rows in one transaction.
     /// Gives the number of rows pruned; 0 means done.
     async fn prune(&self, older_than_ms: u64, rows_max: usize) -> Result<u64>;
+
+    /// How often a disk of this machine was synced for it; 0 where the data is on a server. Takes
+    /// no lock.
+    fn syncs_here(&self) -> u64 {
+        0
+    }
     /// Writes a consistent copy while serving. See the engine for its form.
     async fn backup(&self, to: &std::path::Path) -> Result<BackupReport>;
     /// Counters since start.

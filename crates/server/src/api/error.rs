@@ -77,7 +77,7 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         let code = match &failure {
             Failure::Disk(_) => Code::Internal,
-            Failure::Away(_) | Failure::Exhausted(_) => Code::Unavailable,
+            Failure::Away(_) | Failure::Unopened(_) => Code::Unavailable,
         };
         Self { cause: Some(failure.to_string()), ..Self::plain(code) }
     }

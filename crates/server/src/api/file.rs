@@ -111,11 +111,12 @@ pub(super) async fn create(
         CreateFile::Refused(code) => return Err(Error::plain(code)),
     };
     let id = file.id;
-    // An empty file is complete at once.
-    let offset = match has_bytes || size == 0 {
-        // What goes wrong with the first bytes is told by the offset: the upload stands.
-        true => append(&app, file, 0, body).await.map_or(0, |(offset, _)| offset),
-        false => 0,
+    let offset = match has_bytes {
+        // What goes wrong with the first bytes is told by the offset.
+        true if size > 0 => append(&app, file, 0, body).await.map_or(0, |(offset, _)| offset),
+        false if size > 0 => 0,
+        // An empty file is complete at once.
+        _ => append(&app, file, 0, body).await?.0,
     };
     let location = format!("/v1/files/{id}");
     let location = HeaderValue::from_str(&location).map_err(Error::internal)?;

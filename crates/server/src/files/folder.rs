@@ -16,7 +16,7 @@ use std::{
 
 use anser_proto::FileId;
 
-use super::{Disk, Writing};
+use super::{Disk, Failure, Writing};
 
 pub(super) use lock::Lock;
 
@@ -43,22 +43,24 @@ impl Folder {
         (self.disk.free_space)().saturating_sub(bytes) >= self.disk.floor_bytes
     }
 
-    /// How often the store has committed.
-    fn commits(&self) -> u64 {
-        (self.disk.commits)()
+    /// How often the disk was synced for the store.
+    fn syncs(&self) -> u64 {
+        (self.disk.syncs)()
     }
 
-    pub(super) async fn synced_bytes(&self, id: FileId) -> io::Result<Option<u64>> {
+    pub(super) async fn synced_bytes(&self, id: FileId) -> Result<Option<u64>, Failure> {
         let path = self.file(id);
-        blocking(move || {
+        let open = move || {
             let Some(file) = found(File::open(path))? else { return Ok(None) };
             // What is written after this is not in the sync.
             let bytes = file.metadata()?.len();
-            // An earlier process may have been killed between its write and its sync.
-            file.sync_data()?;
-            Ok(Some(bytes))
-        })
-        .await
+            Ok(Some((file, bytes)))
+        };
+        let opened = blocking(open).await.map_err(Failure::Unopened)?;
+        let Some((file, bytes)) = opened else { return Ok(None) };
+        // An earlier process may have been killed between its write and its sync.
+        blocking(move || file.sync_data()).await?;
+        Ok(Some(bytes))
     }
 
     pub(super) async fn remove(&self, writing: Writing) -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! Threads that give way to those of messages: who fetches a file of a gigabyte, or computes the
-//! hash of a password, can have all cores that nobody else wants, and no more.
+//! hash of a password, can have all cores that nobody else wants, and no more. (A product that
+//! sends by REST gives way, too, up to the commit.)
 
 use std::io;
 

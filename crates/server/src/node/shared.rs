@@ -231,7 +231,7 @@ async fn open_files(
     let free_space = settings.path.clone().map_or(free_space, embedded::free_space_of);
     let floor_bytes = config.store.disk_floor_bytes;
     let store = store.clone();
-    let disk = Disk { free_space, floor_bytes, commits: Arc::new(move || store.stats().commits) };
+    let disk = Disk { free_space, floor_bytes, syncs: Arc::new(move || store.syncs_here()) };
     Files::in_folder(&path, settings.clone(), disk)
         .with_context(|| format!("the folder of files, {}", path.display()))
 }

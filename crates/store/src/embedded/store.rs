@@ -188,6 +188,10 @@ impl Store for Embedded {
         self.read(move |engine| backup::write(engine, &to)).await
     }
 
+    fn syncs_here(&self) -> u64 {
+        self.inner.shared.counters.syncs.load(Relaxed)
+    }
+
     fn stats(&self) -> Stats {
         let counters = &self.inner.shared.counters;
         let used = self.engine().ok().and_then(|engine| engine.db.disk_space().ok());

@@ -1,7 +1,6 @@
 //! What a failure means: run the transaction again, or tell the caller which of the three kinds.
 
 use std::future::Future;
-use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -51,10 +50,6 @@ impl From<sqlx::Error> for Failure {
             | sqlx::Error::TypeNotFound { .. } => Self::corrupt(error.to_string()),
             sqlx::Error::Configuration(_) | sqlx::Error::Tls(_) => {
                 Self::unavailable(error.to_string())
-            }
-            // A certificate that does not fit comes as this.
-            sqlx::Error::Io(io) if io.kind() == ErrorKind::InvalidData => {
-                Self::unavailable(format!("no TLS with the server: {error}"))
             }
             // What the server did with the last statement nobody knows.
             _ => Self::Again(format!("the connection to the server was lost: {error}")),
@@ -186,14 +181,5 @@ mod tests {
         assert_eq!(kind(1030, "Got error 5 from storage engine"), "unavailable");
         assert_eq!(kind(1146, "Table doesn't exist"), "corrupt");
         assert_eq!(kind(1045, "Access denied"), "unavailable");
-    }
-
-    #[test]
-    fn a_certificate_that_does_not_fit_is_not_tried_again() {
-        let of = |kind| Failure::from(sqlx::Error::Io(std::io::Error::new(kind, "UnknownIssuer")));
-        let refused = of(ErrorKind::InvalidData);
-        assert!(matches!(refused, Failure::Store(StoreError::Unavailable(_))), "{refused:?}");
-        let lost = of(ErrorKind::ConnectionReset);
-        assert!(matches!(lost, Failure::Again(_)), "{lost:?}");
     }
 }

@@ -166,6 +166,11 @@ pub(super) fn connect_options(options: &Options) -> Result<MySqlConnectOptions, 
 /// sqlx leaves out what it does not know, and who writes `ssl_mode=REQUIRED` believes it.
 fn knows_settings(url: &str) -> bool {
     let Some((_, settings)) = url.split_once('?') else { return true };
+    // Nor does it look at the authority unless it is told to.
+    let verifies = settings.to_ascii_uppercase().contains("MODE=VERIFY_");
+    if settings.contains("ssl-ca=") && !verifies {
+        return false;
+    }
     settings.split('&').all(|setting| {
         let name = setting.split_once('=').map_or(setting, |(name, _)| name);
         ["ssl-mode", "ssl-ca", "ssl-cert", "ssl-key", "socket"].contains(&name)

@@ -1,5 +1,7 @@
 //! The server at the other end: how a connection is set up, and whether it keeps what it promises.
 
+use std::io::ErrorKind;
+
 use sqlx::ConnectOptions as _;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 
@@ -46,6 +48,10 @@ fn refused(error: sqlx::Error) -> Failure {
             "the server takes the password of this account over TLS only, and this connection \
                  has none: see ssl-mode in store.url, and whether the server has TLS on",
         ),
+        // A certificate that does not fit: another try would not mend it.
+        sqlx::Error::Io(io) if io.kind() == ErrorKind::InvalidData => {
+            Failure::unavailable(format!("no TLS with the server: {io}"))
+        }
         other => other.into(),
     }
 }
@@ -178,6 +184,15 @@ mod tests {
         let no_binlog = Server { binlog: false, sync_binlog: 0, ..durable() };
         assert_eq!(no_binlog.unfit(false), None);
         assert!(no_binlog.doubt().is_some() && durable().doubt().is_none());
+    }
+
+    #[test]
+    fn a_certificate_that_does_not_fit_is_not_tried_again() {
+        let of = |kind| refused(sqlx::Error::Io(std::io::Error::new(kind, "UnknownIssuer")));
+        let unfit = of(ErrorKind::InvalidData);
+        assert!(matches!(unfit, Failure::Store(_)), "{unfit:?}");
+        let lost = of(ErrorKind::ConnectionReset);
+        assert!(matches!(lost, Failure::Again(_)), "{lost:?}");
     }
 
     #[test]

@@ -129,7 +129,7 @@ impl World {
             Some(objects) => Files::in_objects(objects, limits),
             None => {
                 let folder = dir.path().join("files");
-                let disk = Disk { free_space, floor_bytes: 1000, commits: Arc::new(|| 0) };
+                let disk = Disk { free_space, floor_bytes: 1000, syncs: Arc::new(|| 0) };
                 Files::in_folder(&folder, limits, disk).unwrap()
             }
         };

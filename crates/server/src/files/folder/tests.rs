@@ -21,8 +21,8 @@ fn server(folder: &Path) -> Files {
 
 fn open(folder: &Path, shared: bool) -> Files {
     let config = config::Files { shared, ..config::Files::default() };
-    let (free_space, commits) = (Arc::new(|| u64::MAX), Arc::new(|| 0));
-    Files::in_folder(folder, config, Disk { free_space, floor_bytes: 0, commits }).unwrap()
+    let (free_space, syncs) = (Arc::new(|| u64::MAX), Arc::new(|| 0));
+    Files::in_folder(folder, config, Disk { free_space, floor_bytes: 0, syncs }).unwrap()
 }
 
 #[tokio::test]

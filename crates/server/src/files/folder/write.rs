@@ -48,8 +48,8 @@ struct Tail {
     buffer: Buffer,
     /// At so many bytes it is written: then the next write begins at a block.
     buffer_max: usize,
-    /// How often the store had committed when the last write began.
-    commits: u64,
+    /// How often the disk was synced for the store when the last write began.
+    syncs: u64,
     /// The write that runs, if the last one was not waited for.
     write: Option<JoinHandle<io::Result<Written>>>,
     /// What the last write that was waited for left.
@@ -88,7 +88,7 @@ impl Tail {
             writing: Arc::new(writing),
             buffer: Buffer::new(WRITE_BYTES),
             buffer_max: WRITE_BYTES - (offset % BLOCK_BYTES as u64) as usize,
-            commits: folder.commits(),
+            syncs: folder.syncs(),
             write: None,
             end: offset,
             is_full: false,
@@ -116,8 +116,8 @@ impl Tail {
             }
             let spare = spare.unwrap_or_else(|| Buffer::new(WRITE_BYTES));
             let buffer = std::mem::replace(&mut self.buffer, spare);
-            let commits = folder.commits();
-            let is_alone = std::mem::replace(&mut self.commits, commits) == commits;
+            let syncs = folder.syncs();
+            let is_alone = std::mem::replace(&mut self.syncs, syncs) == syncs;
             self.buffer_max = if is_alone { WRITE_BYTES } else { WRITE_BYTES_BESIDE };
             let (file, held) = (Arc::clone(&self.file), Arc::clone(&self.writing));
             let offset = self.end;

@@ -87,6 +87,7 @@ async fn what_is_no_store_is_told_in_a_sentence() {
         "mysql://localhost/anser?ssl_mode=REQUIRED",
         "mysql://localhost/anser?ssl-mode=ALWAYS",
         "mysql://localhost/anser?ssl-mode=REQUIRED&tls",
+        "mysql://localhost/anser?ssl-mode=REQUIRED&ssl-ca=/ca.pem",
     ];
     for url in wrong {
         let refused = Mysql::open(Options::new(url)).await.err();
