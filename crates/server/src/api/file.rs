@@ -111,12 +111,14 @@ pub(super) async fn create(
         CreateFile::Refused(code) => return Err(Error::plain(code)),
     };
     let id = file.id;
-    let offset = match has_bytes {
+    let offset = if size == 0 {
+        // It is complete at once.
+        append(&app, file, 0, body).await?.0
+    } else if has_bytes {
         // What goes wrong with the first bytes is told by the offset.
-        true if size > 0 => append(&app, file, 0, body).await.map_or(0, |(offset, _)| offset),
-        false if size > 0 => 0,
-        // An empty file is complete at once.
-        _ => append(&app, file, 0, body).await?.0,
+        append(&app, file, 0, body).await.map_or(0, |(offset, _)| offset)
+    } else {
+        0
     };
     let location = format!("/v1/files/{id}");
     let location = HeaderValue::from_str(&location).map_err(Error::internal)?;

@@ -50,16 +50,16 @@ impl Folder {
 
     pub(super) async fn synced_bytes(&self, id: FileId) -> Result<Option<u64>, Failure> {
         let path = self.file(id);
-        let open = move || {
+        let look = move || {
             let Some(file) = found(File::open(path))? else { return Ok(None) };
             // What is written after this is not in the sync.
             let bytes = file.metadata()?.len();
-            Ok(Some((file, bytes)))
+            // An earlier process may have been killed between its write and its sync.
+            Ok(Some((bytes, file.sync_data())))
         };
-        let opened = blocking(open).await.map_err(Failure::Unopened)?;
-        let Some((file, bytes)) = opened else { return Ok(None) };
-        // An earlier process may have been killed between its write and its sync.
-        blocking(move || file.sync_data()).await?;
+        let looked = blocking(look).await.map_err(Failure::Unopened)?;
+        let Some((bytes, synced)) = looked else { return Ok(None) };
+        synced?;
         Ok(Some(bytes))
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::ConnectOptions as _;
-use sqlx::mysql::MySqlConnectOptions;
+use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 
 use super::failure::{Failure, Tries, in_time};
 use super::migration::{self, SCHEMA, Tables};
@@ -151,7 +151,10 @@ pub async fn check(options: &Options) -> Result<Checked, OpenError> {
 pub(super) fn connect_options(options: &Options) -> Result<MySqlConnectOptions, OpenError> {
     let connect = MySqlConnectOptions::from_str(&options.url).map_err(|_| OpenError::Url)?;
     let named = connect.get_database().is_some_and(|name| !name.is_empty());
-    if !named || !options.url.starts_with("mysql://") || !knows_settings(&options.url) {
+    let verifies =
+        matches!(connect.get_ssl_mode(), MySqlSslMode::VerifyCa | MySqlSslMode::VerifyIdentity);
+    let fits = options.url.starts_with("mysql://") && does_all(&options.url, verifies);
+    if !named || !fits {
         return Err(OpenError::Url);
     }
     // A statement holds what must not get into a log. The session's settings are our own.
@@ -163,17 +166,15 @@ pub(super) fn connect_options(options: &Options) -> Result<MySqlConnectOptions, 
         .set_names(false))
 }
 
-/// sqlx leaves out what it does not know, and who writes `ssl_mode=REQUIRED` believes it.
-fn knows_settings(url: &str) -> bool {
+/// Whether each setting behind the address does something. sqlx leaves out what it does not know,
+/// and looks at an authority only where it verifies; who writes `ssl_mode=REQUIRED` believes it.
+fn does_all(url: &str, verifies: bool) -> bool {
     let Some((_, settings)) = url.split_once('?') else { return true };
-    // Nor does it look at the authority unless it is told to.
-    let verifies = settings.to_ascii_uppercase().contains("MODE=VERIFY_");
-    if settings.contains("ssl-ca=") && !verifies {
-        return false;
-    }
     settings.split('&').all(|setting| {
-        let name = setting.split_once('=').map_or(setting, |(name, _)| name);
-        ["ssl-mode", "ssl-ca", "ssl-cert", "ssl-key", "socket"].contains(&name)
+        match setting.split_once('=').map_or(setting, |(name, _)| name) {
+            "ssl-ca" => verifies,
+            name => ["ssl-mode", "ssl-cert", "ssl-key", "socket"].contains(&name),
+        }
     })
 }
 
